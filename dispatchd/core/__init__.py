@@ -1,0 +1,1 @@
+"""Nouns and errors of the network: pure values, no input or output."""

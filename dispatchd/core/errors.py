@@ -1,0 +1,69 @@
+"""The few errors that a caller can act on; each has a stable code."""
+
+from typing import ClassVar
+
+
+class DispatchError(Exception):
+    """Something that the caller can act on; the message is one sentence for a person."""
+
+    code: ClassVar[str]
+
+
+class Invalid(DispatchError):
+    """Input that does not say what it must; the sentence names the field."""
+
+    code = "invalid"
+
+
+class UnsupportedMediaType(DispatchError):
+    """A body that is not JSON in UTF-8."""
+
+    code = "unsupported_media_type"
+
+
+class NotFound(DispatchError):
+    """No such thing is known here."""
+
+    code = "not_found"
+
+
+class PairingRefused(DispatchError):
+    """A pairing code that cannot be claimed; the message is the protocol's reason."""
+
+    code = "pairing_refused"
+
+
+class NoTrustedWorker(DispatchError):
+    """A PRIVATE job was committed while no worker that its user trusts is online."""
+
+    code = "no_trusted_worker"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__("no_trusted_worker")
+        self.job_id = job_id
+
+
+class LeaseLost(DispatchError):
+    """The caller no longer holds the job it speaks of; nothing was changed."""
+
+    code = "lease_lost"
+
+
+class ExecutionFailed(DispatchError):
+    """A worker could not do the job; `reason` is the code that the client reads.
+
+    `final` says that the same worker would fail again, whatever the number of attempts.
+    """
+
+    code = "execution_failed"
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.final = final
+
+
+class Unusable(DispatchError):
+    """The node cannot start as it was asked to; the sentence says what to do about it."""
+
+    code = "unusable"
