@@ -43,6 +43,12 @@ class NoTrustedWorker(DispatchError):
         self.job_id = job_id
 
 
+class BadReceipt(DispatchError):
+    """A receipt that does not prove this output of this job by this worker."""
+
+    code = "bad_receipt"
+
+
 class LeaseLost(DispatchError):
     """The caller no longer holds the job it speaks of; nothing was changed."""
 
@@ -61,6 +67,12 @@ class ExecutionFailed(DispatchError):
         super().__init__(reason)
         self.reason = reason
         self.final = final
+
+
+class StoreUnavailable(DispatchError):
+    """The job store cannot be written or read at the moment; nothing was changed."""
+
+    code = "store_unavailable"
 
 
 class Unusable(DispatchError):

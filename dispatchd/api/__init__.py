@@ -1,0 +1,1 @@
+"""The HTTP edge: requests become values, values become replies."""

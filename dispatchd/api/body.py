@@ -1,0 +1,34 @@
+"""Reads request bodies and query parameters, strictly."""
+
+import codecs
+
+from aiohttp import web
+
+from dispatchd.core.errors import Invalid, UnsupportedMediaType
+
+
+async def json_text(request: web.Request) -> str:
+    """The body's text; raises where it is not declared as JSON or is not UTF-8."""
+    if not (request.content_type == "application/json" or request.content_type.endswith("+json")):
+        raise UnsupportedMediaType("Content-Type must be application/json")
+    if not _is_utf8(request.charset or "utf-8"):
+        raise UnsupportedMediaType("The charset must be UTF-8")
+    try:
+        return (await request.read()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid("The body is not valid UTF-8") from None
+
+
+def parameter(request: web.Request, name: str) -> str | None:
+    """A query parameter, or None; raises where it is given twice."""
+    values = request.query.getall(name, [])
+    if len(values) > 1:
+        raise Invalid(f"{name} is given more than once")
+    return values[0] if values else None
+
+
+def _is_utf8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name == "utf-8"
+    except (LookupError, ValueError):
+        return False

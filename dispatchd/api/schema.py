@@ -1,0 +1,173 @@
+"""The shapes of requests: loose JSON becomes a frozen value here, or an error naming the field."""
+
+import re
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from dispatchd.coordinator.coordinator import Order
+from dispatchd.core.card import KEY_PATTERN
+from dispatchd.core.errors import Invalid
+from dispatchd.core.job import JobType, Privacy, Tier
+from dispatchd.core.prices import auto_tier
+from dispatchd.core.sentence import plain_sentence
+
+_T = TypeVar("_T")
+
+USER_ID_CHARS_MAX = 256
+MAX_TOKENS_MAX = 1_000_000
+MISSING_FIELDS = "Missing required fields: job_type, payload, user_id"
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+UserId = Annotated[
+    str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+KeyHex = Annotated[str, Meta(pattern=f"^{KEY_PATTERN.pattern}$")]
+NonEmpty = Annotated[str, Meta(min_length=1)]
+
+
+class TaskType(StrEnum):
+    """What a TASK job does with its input."""
+
+    SUMMARIZE = "summarize"
+    CLASSIFY = "classify"
+    EXTRACT_JSON = "extract_json"
+
+
+class Policy(StrEnum):
+    """How a client chooses a tier."""
+
+    AUTO = "AUTO"
+    FAST = "FAST"
+    CHEAP = "CHEAP"
+
+    def tier(self, job_type: JobType) -> Tier:
+        """The tier that this policy means for a job type."""
+        return auto_tier(job_type) if self is Policy.AUTO else Tier(self.value)
+
+
+class LlmPayload(Struct, frozen=True):
+    """What an LLM_INFER job must carry; unknown fields go to the worker as they are."""
+
+    job_type: JobType
+    prompt: NonEmpty
+    max_tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        """A number such as 256.0 is whole, whatever printed it."""
+        tokens = self.max_tokens
+        if tokens is not None and not (tokens.is_integer() and 1 <= tokens <= MAX_TOKENS_MAX):
+            raise ValueError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS_MAX}")
+
+
+class TaskPayload(Struct, frozen=True):
+    """What a TASK job must carry."""
+
+    job_type: JobType
+    task_type: TaskType
+    input: NonEmpty
+
+
+class Commit(Struct, frozen=True):
+    """The body of a commit."""
+
+    job_type: JobType
+    payload: Raw
+    user_id: UserId
+    privacy_class: Privacy = Privacy.PUBLIC
+
+
+class TrustCreate(Struct, frozen=True):
+    """The body that asks for a pairing code."""
+
+    user_id: UserId
+
+
+class TrustClaim(Struct, frozen=True):
+    """The body that claims a pairing code for a worker."""
+
+    pairing_code: str
+    provider_pubkey: KeyHex
+
+
+_PAYLOADS: MappingProxyType[JobType, type[LlmPayload | TaskPayload]] = MappingProxyType(
+    {JobType.LLM_INFER: LlmPayload, JobType.TASK: TaskPayload}
+)
+_CHOICES = MappingProxyType(
+    {
+        "job_type": "LLM_INFER or TASK",
+        "policy": "AUTO, FAST or CHEAP",
+        "privacy_class": "PUBLIC or PRIVATE",
+        "task_type": "summarize, classify or extract_json",
+    }
+)
+_PATTERNS = MappingProxyType(
+    {
+        "provider_pubkey": "must be 64 hex characters, an ed25519 public key",
+        "user_id": "must not hold control characters",
+    }
+)
+
+
+def parse_order(body: str, tier: Tier) -> Order:
+    """A commit's body; the payload stays as the client wrote it."""
+    try:
+        commit = decode(body, Commit)
+    except Invalid:
+        _refuse_missing(body)
+        raise
+    payload = bytes(commit.payload).decode()
+    if not payload.startswith("{"):
+        raise Invalid("payload must be an object")
+    inner = decode(payload, _PAYLOADS[commit.job_type], where="payload")
+    if inner.job_type is not commit.job_type:
+        raise Invalid(f"payload.job_type must be {commit.job_type}, like job_type")
+    return Order(commit.job_type, tier, commit.privacy_class, commit.user_id, payload)
+
+
+def decode(text: str, shape: type[_T], where: str = "") -> _T:
+    """Parses JSON into a shape; raises `Invalid` with a sentence that names the field."""
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except msgspec.ValidationError as error:
+        raise Invalid(_sentence(error, where)) from None
+    except msgspec.DecodeError as error:
+        if _SURROGATE.search(text):
+            raise Invalid("A string holds half of a surrogate pair, which is no text") from None
+        raise Invalid(f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Invalid(f"{where or 'The body'} is nested too deeply") from None
+
+
+def choice(value: Any, options: type[_T], field: str) -> _T:
+    """One of an enum's values as a query parameter gives it; raises `Invalid`."""
+    try:
+        return options(value)  # type: ignore[call-arg]
+    except ValueError:
+        raise Invalid(f"Invalid {field}. Use {_CHOICES[field]}") from None
+
+
+def _refuse_missing(body: str) -> None:
+    """The network's own sentence, where one of the three is not there at all."""
+    found = decode(body, object)
+    if not isinstance(found, dict):
+        raise Invalid("The body must be a JSON object") from None
+    if any(found.get(name) in (None, "") for name in ("job_type", "payload", "user_id")):
+        raise Invalid(MISSING_FIELDS) from None
+
+
+def _sentence(error: msgspec.ValidationError, where: str) -> str:
+    """What is wrong, with the whole path of the field."""
+    sentence = plain_sentence(error)
+    path = sentence.partition(":")[0] if ":" in sentence else ""
+    name = path.rpartition(".")[2]
+    prefix = f"{where}." if where else ""
+    if "invalid enum value" in sentence and name in _CHOICES:
+        return f"Invalid {prefix}{path}. Use {_CHOICES[name]}"
+    if name in _PATTERNS and "regex" in sentence:
+        return f"{prefix}{path} {_PATTERNS[name]}"
+    return f"{prefix}{sentence}"

@@ -1,0 +1,188 @@
+"""The WebSocket edge: workers that connect over the network, ours and other people's.
+
+One object serves one connection: it registers the worker, keeps its places supplied, and turns
+its frames into verbs. What goes wrong on one connection stays on it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+
+from aiohttp import WSMsgType, web
+
+from dispatchd.api.cards import card_of
+from dispatchd.api.deliveries import Deliveries
+from dispatchd.api.results import Results
+from dispatchd.coordinator.seats import Seat
+from dispatchd.coordinator.work import Work
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import DispatchError, Invalid
+from dispatchd.core.limits import Limits
+from dispatchd.wire.decode import BadFrame, from_worker
+from dispatchd.wire.messages import (
+    CoordinatorMessage,
+    ErrorFrame,
+    Heartbeat,
+    HeartbeatAck,
+    JobComplete,
+    JobProgress,
+    JobReject,
+    ReceiptSubmit,
+    Register,
+    RegisterAck,
+    WorkerMessage,
+    encode,
+)
+
+log = logging.getLogger(__name__)
+
+_PATH = "/"
+
+
+class WorkerConnection:
+    """One worker's socket, from its first frame to its end."""
+
+    def __init__(
+        self, socket: web.WebSocketResponse, work: Work, clock: Clock, limits: Limits
+    ) -> None:
+        self._socket = socket
+        self._work = work
+        self._clock = clock
+        self._limits = limits
+        self._seat: Seat | None = None
+        self._registered = asyncio.Event()
+        self._deliveries = Deliveries(work, clock, limits, self.send)
+        self._results = Results(work, clock, limits, self.send)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serves the worker until either side closes the connection."""
+        self._spawn(self._close_unless_registered())
+        try:
+            async for frame in self._socket:
+                if frame.type is WSMsgType.TEXT:
+                    await self._receive(frame.data)
+                elif frame.type is WSMsgType.BINARY:
+                    await self.send(ErrorFrame("PARSE_ERROR", "Frames must be text."))
+        finally:
+            await self._end()
+
+    async def send(self, message: CoordinatorMessage) -> None:
+        """Sends a frame; a connection that is gone is noticed by `run`."""
+        try:
+            await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+        except (ConnectionError, RuntimeError):
+            log.debug("a worker's connection broke while sending")
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._seat is not None:
+            await self._work.leave(self._seat)
+            log.info("worker %s left", self._seat.key[:8])
+
+    async def _receive(self, text: str) -> None:
+        if self._seat is not None:
+            self._work.heard(self._seat)
+        try:
+            message = from_worker(text)
+        except BadFrame as error:
+            await self._refuse(error)
+            return
+        if isinstance(message, Register):
+            await self._register(message)
+        elif self._seat is None:
+            await self.send(ErrorFrame("NOT_REGISTERED", "Send `register` first."))
+        else:
+            await self._handle(self._seat, message)
+
+    async def _refuse(self, error: BadFrame) -> None:
+        if error.kind == Register.__struct_config__.tag:
+            await self.send(RegisterAck("error", error=str(error)))
+        else:
+            await self.send(ErrorFrame(error.code, str(error)))
+
+    async def _register(self, message: Register) -> None:
+        try:
+            seat = await self._take_seat(message)
+        except DispatchError as error:
+            await self.send(RegisterAck("error", error=str(error)))
+            return
+        resumed = list(seat.held)
+        await self.send(RegisterAck("ok", worker_id=seat.id, resumed=resumed or None))
+        if self._registered.is_set():
+            return
+        self._registered.set()
+        log.info("worker %s joined: %s", seat.key[:8], ", ".join(sorted(seat.card.capabilities)))
+        for place in self._deliveries.places(seat):
+            self._spawn(place)
+        self._spawn(self._close_when_left(seat))
+
+    async def _take_seat(self, message: Register) -> Seat:
+        card = card_of(message)
+        if self._seat is None:
+            self._seat = await self._work.join(card, message.active_jobs)
+        elif self._seat.card != card:
+            raise Invalid("this connection is registered already; open another one to change that")
+        return self._seat
+
+    async def _handle(self, seat: Seat, message: WorkerMessage) -> None:
+        match message:
+            case Heartbeat():
+                await self.send(HeartbeatAck())
+            case JobComplete():
+                self._deliveries.answered(message.job_id)
+                self._spawn(self._results.complete(seat, message))
+            case JobReject():
+                self._deliveries.answered(message.job_id)
+                self._spawn(self._results.reject(seat, message))
+            case ReceiptSubmit():
+                self._results.receipt(seat, message)
+            case JobProgress():
+                self._spawn(self._results.progress(seat, message))
+
+    async def _close_unless_registered(self) -> None:
+        if not await self._clock.wait(self._registered, self._limits.register_seconds):
+            await self._socket.close(message=b"not registered in time")
+
+    async def _close_when_left(self, seat: Seat) -> None:
+        """The seat is no longer valid: its worker was silent, or sits elsewhere now."""
+        await seat.left.wait()
+        await self._socket.close(message=b"seat no longer valid")
+
+    def _spawn(self, part: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(part)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a worker's connection broke", exc_info=error)
+
+
+class WorkerRoutes:
+    """The plain upgrade of `/`."""
+
+    def __init__(self, work: Work, clock: Clock, limits: Limits) -> None:
+        self._work = work
+        self._clock = clock
+        self._limits = limits
+        self._open: set[web.WebSocketResponse] = set()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Serves a worker on this request's connection until it ends."""
+        socket = web.WebSocketResponse(max_msg_size=self._limits.frame_bytes_max, timeout=2.0)
+        await socket.prepare(request)
+        self._open.add(socket)
+        try:
+            await WorkerConnection(socket, self._work, self._clock, self._limits).run()
+        finally:
+            self._open.discard(socket)
+        return socket
+
+    async def close(self) -> None:
+        """Says goodbye to every worker."""
+        goodbyes = (socket.close(code=1001, message=b"shutting down") for socket in self._open)
+        await asyncio.gather(*list(goodbyes), return_exceptions=True)

@@ -1,0 +1,55 @@
+"""Makes click options from the tables in `config`, and sets up logging."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from dispatchd.config import Option
+
+Command = Callable[..., Any]
+_RANGES = {"--port": click.IntRange(0, 65535), "--slots": click.IntRange(1, 256)}
+
+
+def with_options(options: Sequence[Option]) -> Callable[[Command], Command]:
+    """A decorator that gives a command these options, each with its environment variables."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = _decorator(option)(command)
+        return command
+
+    return decorate
+
+
+def log_to_stderr(level: str) -> None:
+    """Logs go to stderr, one event a line; stdout is for what the command says."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+
+
+def _decorator(option: Option) -> Callable[[Command], Command]:
+    return click.option(
+        option.flag,
+        envvar=list(option.variables),
+        default=None if option.repeatable else option.default,
+        type=_type(option),
+        is_flag=option.default is False,
+        multiple=option.repeatable,
+        show_default=option.shown_default or option.default not in (None, False),
+        show_envvar=True,
+        help=option.help,
+    )
+
+
+def _type(option: Option) -> Any:
+    if option.choices:
+        return click.Choice(option.choices, case_sensitive=False)
+    return _RANGES.get(option.flag, bool if option.default is False else str)

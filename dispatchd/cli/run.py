@@ -1,0 +1,74 @@
+"""`dispatchd run`: the whole network on one machine."""
+
+from typing import Any
+
+import click
+
+from dispatchd.cli.options import log_to_stderr, with_options
+from dispatchd.config import RUN_OPTIONS, run_config
+from dispatchd.node import Running, run_node, run_until_stopped
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
+_EXAMPLE = (
+    '{"job_type":"LLM_INFER","user_id":"me","payload":'
+    '{"job_type":"LLM_INFER","prompt":"What is a blockchain?"}}'
+)
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@click.command()
+@with_options(RUN_OPTIONS)
+def run(log_level: str, **values: Any) -> None:
+    """Run a node: coordinator, job store, scheduler and a worker of its own.
+
+    Example: dispatchd run --testnet
+    """
+    config = run_config(values)
+    log_to_stderr(log_level)
+    run_until_stopped(lambda stop: run_node(config, announce, stop))
+
+
+def announce(running: Running) -> None:
+    """Says what runs where, and what to type next."""
+    config = running.config
+    shown_host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
+    host = f"[{shown_host}]" if ":" in shown_host else shown_host
+    url = f"http://{host}:{running.port}"
+    lines = [
+        f"dispatchd {running.version} is running (testnet: jobs are free)",
+        f"  address   {url}",
+        f"  network   {config.network.name} ({config.network.caip2})",
+        *_worker_lines(running),
+        f"  state     {config.database}",
+        *_exposure(config.host, running.port),
+        "Try it:",
+        f"  curl -X POST {url}/v1/jobs/commit/fast -H 'Content-Type: application/json' -d \\",
+        f"    '{_EXAMPLE}'",
+        f"  curl {url}/v1/jobs/JOB_ID",
+        f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{running.port}",
+    ]
+    click.echo("\n".join(lines))
+
+
+def _worker_lines(running: Running) -> list[str]:
+    crew = running.crew
+    if crew is None:
+        return ["  worker    none here; jobs wait for workers that join"]
+    slots = ", ".join(
+        f"{group.count} {'/'.join(sorted(group.job_types))}" for group in crew.card.slots
+    )
+    return [
+        f"  worker    {crew.key.public_hex[:16]}… ({slots} at once)",
+        f"  models    {', '.join(crew.models)}",
+        f"  key       {running.config.worker.key_path if running.config.worker else ''}",
+    ]
+
+
+def _exposure(host: str, port: int) -> list[str]:
+    if host in _LOOPBACK:
+        return []
+    where = "every network this machine is on" if host in _EVERYWHERE else host
+    return [
+        f"  WARNING   port {port} is open to {where}: anyone there can submit jobs, read",
+        "            results by id and join as a worker.",
+    ]

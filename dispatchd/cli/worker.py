@@ -1,0 +1,26 @@
+"""`dispatchd worker`: a machine that works for a coordinator elsewhere."""
+
+from typing import Any
+
+import click
+
+from dispatchd.cli.options import log_to_stderr, with_options
+from dispatchd.config import WORKER_OPTIONS, remote_worker_config
+from dispatchd.node import Crew, run_until_stopped, run_worker
+
+
+@click.command()
+@with_options(WORKER_OPTIONS)
+def worker(log_level: str, **values: Any) -> None:
+    """Work for a coordinator on another machine; it may be started later.
+
+    Example: dispatchd worker --coordinator http://192.168.1.20:4010
+    """
+    config = remote_worker_config(values)
+    log_to_stderr(log_level)
+
+    def announce(crew: Crew) -> None:
+        click.echo(f"worker {crew.key.public_hex} ({', '.join(crew.models)})")
+        click.echo(f"works for {config.coordinator}; Ctrl-C stops it")
+
+    run_until_stopped(lambda stop: run_worker(config, announce, stop))

@@ -1,0 +1,206 @@
+"""Every option of the command line, read once: flag, else environment, else default.
+
+The tables here are also what the README's and ARCHITECTURE's option tables are made from.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import platformdirs
+from msgspec import Struct
+
+from dispatchd.core.card import ProviderType
+from dispatchd.core.errors import Unusable
+from dispatchd.core.job import JobType
+from dispatchd.core.network import Network, find_network
+from dispatchd.engine.catalog import DEFAULT_LLM
+
+CAPABILITIES: Mapping[str, JobType] = MappingProxyType(
+    {"llm": JobType.LLM_INFER, "task": JobType.TASK}
+)
+PROVIDER_TYPES: Mapping[str, ProviderType] = MappingProxyType(
+    {kind.lower(): kind for kind in ProviderType}
+)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Option(Struct, frozen=True):
+    """A flag, the environment variables that stand for it (first wins), and what it does."""
+
+    flag: str
+    variables: tuple[str, ...]
+    help: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    repeatable: bool = False
+    shown_default: str = ""
+
+
+_DATA_DIR = Option(
+    "--data-dir",
+    ("DISPATCHD_DATA_DIR",),
+    "Folder for the database and the keys.",
+    default=platformdirs.user_data_dir("dispatchd", appauthor=False),
+    shown_default="the platform's user data folder",
+)
+_KEY = Option(
+    "--key",
+    ("DISPATCHD_KEY", "WORKER_KEY_PATH"),
+    "The worker's key file; made on the first run.",
+    shown_default="worker-key.json in the data folder",
+)
+_MODEL = Option(
+    "--model",
+    ("DISPATCHD_MODEL",),
+    "Language model: an embedded name or a folder.",
+    default=DEFAULT_LLM,
+)
+_SLOTS = Option(
+    "--slots",
+    ("DISPATCHD_SLOTS",),
+    "LLM_INFER jobs that run at once. TASK jobs have places of their own.",
+    default=1,
+)
+_LOG_LEVEL = Option(
+    "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
+)
+
+RUN_OPTIONS = (
+    Option(
+        "--testnet",
+        ("DISPATCHD_TESTNET", "TESTNET_MODE"),
+        "Take jobs without payment.",
+        default=False,
+    ),
+    Option("--host", ("DISPATCHD_HOST",), "Address to listen on.", default="127.0.0.1"),
+    Option(
+        "--port",
+        ("DISPATCHD_PORT", "PORT"),
+        "Port to listen on; 0 picks a free one.",
+        shown_default="4010 on monad, 4020 on solana",
+    ),
+    Option(
+        "--network",
+        ("DISPATCHD_NETWORK", "NETWORK"),
+        "monad, solana or a CAIP-2 id.",
+        default="monad",
+    ),
+    _DATA_DIR,
+    Option(
+        "--db",
+        ("DISPATCHD_DB", "DB_PATH"),
+        "The database file.",
+        shown_default="NETWORK.sqlite3 in the data folder",
+    ),
+    Option("--no-worker", ("DISPATCHD_NO_WORKER",), "Coordinate only.", default=False),
+    _KEY,
+    _SLOTS,
+    _MODEL,
+    _LOG_LEVEL,
+)
+
+WORKER_OPTIONS = (
+    Option(
+        "--coordinator",
+        ("DISPATCHD_COORDINATOR", "COORDINATOR_URL"),
+        "Address of the coordinator.",
+        default="http://127.0.0.1:4010",
+    ),
+    _KEY,
+    Option(
+        "--capability",
+        ("DISPATCHD_CAPABILITY",),
+        "Job types to take.",
+        choices=tuple(CAPABILITIES),
+        repeatable=True,
+        shown_default="both",
+    ),
+    Option(
+        "--provider-type",
+        ("DISPATCHD_PROVIDER_TYPE",),
+        "What kind of machine this is.",
+        default="desktop",
+        choices=tuple(PROVIDER_TYPES),
+    ),
+    Option(
+        "--trust-code",
+        ("DISPATCHD_TRUST_CODE", "TRUST_PAIRING_CODE"),
+        "Pairing code of a user who trusts this worker with PRIVATE jobs.",
+    ),
+    _SLOTS,
+    _MODEL,
+    _DATA_DIR,
+    _LOG_LEVEL,
+)
+
+
+class WorkerConfig(Struct, frozen=True, kw_only=True):
+    """What a worker needs to know, near or far."""
+
+    key_path: Path
+    model: str
+    slots: int
+    capabilities: frozenset[JobType] = frozenset(JobType)
+    provider_type: ProviderType = ProviderType.DESKTOP
+
+
+class RunConfig(Struct, frozen=True, kw_only=True):
+    """What `dispatchd run` needs to know. `worker` is None for a coordinator alone."""
+
+    network: Network
+    host: str
+    port: int
+    data_dir: Path
+    database: Path
+    worker: WorkerConfig | None
+
+
+class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
+    """What `dispatchd worker` needs to know."""
+
+    coordinator: str
+    worker: WorkerConfig
+    trust_code: str | None = None
+
+
+def run_config(values: Mapping[str, Any]) -> RunConfig:
+    """Checks the options of `run`; raises `Unusable`."""
+    if not values["testnet"]:
+        raise Unusable(
+            "Payments are not there yet, so this node cannot sell its work."
+            " Run it with --testnet to take jobs without payment."
+        )
+    network = find_network(values["network"])
+    data_dir = Path(values["data_dir"]).expanduser()
+    database = values["db"] or data_dir / f"{network.name}.sqlite3"
+    return RunConfig(
+        network=network,
+        host=values["host"],
+        port=network.port if values["port"] is None else values["port"],
+        data_dir=data_dir,
+        database=Path(database).expanduser(),
+        worker=None if values["no_worker"] else _worker_config(values, data_dir),
+    )
+
+
+def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
+    """Checks the options of `worker`; raises `Unusable`."""
+    worker = msgspec.structs.replace(
+        _worker_config(values, Path(values["data_dir"]).expanduser()),
+        capabilities=frozenset(CAPABILITIES[name] for name in values["capability"] or CAPABILITIES),
+        provider_type=PROVIDER_TYPES[values["provider_type"]],
+    )
+    return RemoteWorkerConfig(
+        coordinator=values["coordinator"], worker=worker, trust_code=values["trust_code"] or None
+    )
+
+
+def _worker_config(values: Mapping[str, Any], data_dir: Path) -> WorkerConfig:
+    return WorkerConfig(
+        key_path=Path(values["key"] or data_dir / "worker-key.json").expanduser(),
+        model=values["model"],
+        slots=values["slots"],
+    )

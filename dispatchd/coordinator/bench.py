@@ -1,0 +1,77 @@
+"""The free places of all workers, in the order in which jobs should be offered to them."""
+
+from collections.abc import Callable, Iterator
+
+from dispatchd.coordinator.seats import Offer, Seat, Seats
+from dispatchd.core.card import ProviderType
+from dispatchd.core.job import Job, JobType, Lane
+from dispatchd.scheduler import preference
+
+_Kind = tuple[frozenset[JobType], ProviderType]
+
+
+class Bench:
+    """Offers grouped by kind, in each group the worker last heard from at the end.
+
+    There are few kinds, so finding the best offer takes no longer with many idle workers.
+    """
+
+    def __init__(self, seats: Seats) -> None:
+        self._seats = seats
+        self._groups: dict[_Kind, dict[Offer, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(group) for group in self._groups.values())
+
+    def add(self, offer: Offer) -> None:
+        """A place is free."""
+        self._groups.setdefault(_kind(offer), {})[offer] = None
+        offer.seat.offers[offer] = None
+
+    def remove(self, offer: Offer) -> None:
+        """A place is taken or withdrawn."""
+        self._groups.get(_kind(offer), {}).pop(offer, None)
+        offer.seat.offers.pop(offer, None)
+
+    def heard(self, seat: Seat) -> None:
+        """A worker has shown that it is alive, so it goes before those that have not."""
+        for offer in seat.offers:
+            group = self._groups[_kind(offer)]
+            group[offer] = group.pop(offer)
+
+    def serves(self, lane: Lane) -> bool:
+        """Whether any free place could take a job of a lane."""
+        return next(self._fitting(lane), None) is not None
+
+    def best(self, job: Job, accept: Callable[[Seat], bool]) -> Offer | None:
+        """The free place that suits a job best among the acceptable ones."""
+        if job.lane.user_id is None:
+            return self._best_of_all(job, accept)
+        offers = [offer for offer in self._fitting(job.lane) if accept(offer.seat)]
+        return min(offers, key=lambda offer: _order(job, offer), default=None)
+
+    def _best_of_all(self, job: Job, accept: Callable[[Seat], bool]) -> Offer | None:
+        firsts = []
+        for (job_types, _), group in self._groups.items():
+            if job.job_type in job_types:
+                acceptable = (offer for offer in reversed(group) if accept(offer.seat))
+                firsts.append(next(acceptable, None))
+        offers = [offer for offer in firsts if offer is not None]
+        return min(offers, key=lambda offer: _order(job, offer), default=None)
+
+    def _fitting(self, lane: Lane) -> Iterator[Offer]:
+        if lane.user_id is None:
+            for (job_types, _), group in self._groups.items():
+                if lane.job_type in job_types:
+                    yield from group
+            return
+        for seat in self._seats.trusted_by(lane.user_id):
+            yield from (offer for offer in seat.offers if lane.job_type in offer.job_types)
+
+
+def _kind(offer: Offer) -> _Kind:
+    return offer.job_types, offer.seat.card.provider_type
+
+
+def _order(job: Job, offer: Offer) -> tuple[int, int]:
+    return preference(job, offer.seat.card.provider_type), -offer.seat.heard_at

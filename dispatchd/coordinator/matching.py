@@ -1,0 +1,198 @@
+"""Where free places and waiting jobs meet: one loop, woken by a bell, never by polling.
+
+What is kept here are hints of what to look at; the store alone knows which jobs wait. The cost of
+a wake-up depends on what changed, not on how many workers are idle or how long the queues are.
+"""
+
+import asyncio
+import logging
+from functools import partial
+
+from dispatchd.coordinator.bench import Bench
+from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import StoreUnavailable
+from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
+from dispatchd.core.limits import Limits
+from dispatchd.scheduler import grant, may_offer
+from dispatchd.store import JobStore
+
+log = logging.getLogger(__name__)
+
+JOBS_PER_LANE_MAX = 64
+_INSURANCE_SECONDS = 15.0
+_STORE_RETRY_SECONDS = 1.0
+
+
+class Matching:
+    """The matching loop, and the bells that wake it."""
+
+    def __init__(self, store: JobStore, seats: Seats, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._seats = seats
+        self._clock = clock
+        self._limits = limits
+        self._bench = Bench(seats)
+        self._lanes: set[Lane] = set()
+        self._changed: set[Lane] = set()
+        self._fresh: list[Offer] = []
+        self._ring = asyncio.Event()
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes in which jobs may be waiting."""
+        return list(self._lanes | self._changed)
+
+    def job_waits(self, lane: Lane) -> None:
+        """Rings: a job of that lane has come, or may be offered again."""
+        self._changed.add(lane)
+        self._ring.set()
+
+    async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
+        """Offers a place and waits until a job is assigned to it."""
+        offer = Offer(seat, job_types)
+        self._bench.add(offer)
+        self._fresh.append(offer)
+        self._ring.set()
+        try:
+            return await offer.assignment
+        finally:
+            self._bench.remove(offer)
+
+    def heard(self, seat: Seat) -> None:
+        """A worker has shown that it is alive."""
+        self._bench.heard(seat)
+
+    def trusted(self, seat: Seat) -> None:
+        """A worker may now take jobs that it could not take before."""
+        self._fresh.extend(seat.offers)
+        self._ring.set()
+
+    def withdraw(self, seat: Seat) -> None:
+        """A worker has gone, and its free places with it."""
+        for offer in list(seat.offers):
+            self._bench.remove(offer)
+
+    async def run(self) -> None:
+        """Pairs jobs and places for as long as the node lives."""
+        await self._look_at_store()
+        while True:
+            if not await self._clock.wait(self._ring, _INSURANCE_SECONDS):
+                await self._look_at_store()
+            self._ring.clear()
+            await self._match(self._lanes_to_look_at())
+
+    async def _look_at_store(self) -> None:
+        try:
+            self._changed.update(await self._store.waiting_lanes())
+        except StoreUnavailable as error:
+            log.warning("cannot look for waiting jobs: %s", error)
+
+    def _lanes_to_look_at(self) -> set[Lane]:
+        """The lanes for which something changed, if a place is free for them."""
+        changed, self._changed = self._changed, set()
+        fresh, self._fresh = self._fresh, []
+        self._lanes |= changed
+        lanes = {lane for lane in changed if self._bench.serves(lane)}
+        for offer in fresh:
+            if not offer.assignment.done():
+                lanes.update(self._lanes_for(offer))
+        return lanes
+
+    def _lanes_for(self, offer: Offer) -> set[Lane]:
+        users: set[str | None] = {None, *offer.seat.users}
+        if len(users) * 4 > len(self._lanes):
+            return {
+                lane
+                for lane in self._lanes
+                if lane.job_type in offer.job_types and lane.user_id in users
+            }
+        possible = {
+            Lane(kind, user, retried)
+            for kind in offer.job_types
+            for user in users
+            for retried in (False, True)
+        }
+        return possible & self._lanes
+
+    async def _match(self, lanes: set[Lane]) -> None:
+        """Pairs until no free place fits what waits in these lanes."""
+        while lanes:
+            try:
+                jobs = await self._store.waiting({lane: self._look_ahead(lane) for lane in lanes})
+                self._lanes -= lanes - {job.lane for job in jobs}
+                pairs = self._pair(jobs)
+                await self._assign(pairs)
+            except StoreUnavailable as error:
+                log.warning("cannot assign jobs: %s", error)
+                self._changed |= lanes
+                await self._clock.sleep(_STORE_RETRY_SECONDS)
+                self._ring.set()
+                return
+            if not pairs:
+                return
+            lanes = {lane for lane in self._lanes & lanes if self._bench.serves(lane)}
+
+    def _look_ahead(self, lane: Lane) -> int:
+        """How many jobs of a lane to look at: retried ones may not suit the places there are."""
+        return JOBS_PER_LANE_MAX if lane.retried else min(JOBS_PER_LANE_MAX, len(self._bench))
+
+    def _pair(self, jobs: list[Job]) -> list[tuple[Offer, Grant]]:
+        now = self._clock.now()
+        pairs = []
+        for job in jobs:
+            offer = self._bench.best(job, partial(self._may_offer, job))
+            if offer is not None:
+                self._bench.remove(offer)
+                pairs.append((offer, grant(job, offer.seat.key, now, self._limits)))
+        return pairs
+
+    def _may_offer(self, job: Job, seat: Seat) -> bool:
+        if not job.avoid:
+            return True
+        refused = {refusal.worker_key for refusal in job.avoid}
+        others = self._seats.anyone_for(job.lane, lambda other: other.key not in refused)
+        now = self._clock.now()
+        return may_offer(job, seat.key, now, self._limits, others_online=others)
+
+    async def _assign(self, pairs: list[tuple[Offer, Grant]]) -> None:
+        if not pairs:
+            return
+        try:
+            agreed = await self._store.assign([granted for _, granted in pairs])
+        except StoreUnavailable:
+            self._return_to_bench([offer for offer, _ in pairs])
+            raise
+        for (offer, granted), stands in zip(pairs, agreed, strict=True):
+            if stands:
+                await self._deliver(offer, granted)
+            else:
+                self._return_to_bench([offer])
+
+    async def _deliver(self, offer: Offer, granted: Grant) -> None:
+        """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
+        held = Held(granted.leased)
+        if offer.assignment.done() or offer.seat.left.is_set():
+            await self._store.put_back(held.lease, granted.job)
+            self.job_waits(granted.job.lane)
+            return
+        offer.seat.held[held.job.id] = held
+        offer.assignment.set_result(_assignment(held))
+
+    def _return_to_bench(self, offers: list[Offer]) -> None:
+        for offer in offers:
+            if not offer.assignment.done() and not offer.seat.left.is_set():
+                self._bench.add(offer)
+                self._fresh.append(offer)
+
+
+def _assignment(held: Held) -> Assignment:
+    job = held.job
+    return Assignment(
+        lease=held.lease,
+        job_type=job.job_type,
+        payload=job.payload,
+        policy=job.tier,
+        privacy_class=job.privacy,
+        user_id=job.user_id,
+    )

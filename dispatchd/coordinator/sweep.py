@@ -1,0 +1,98 @@
+"""What time alone brings about: silent workers, leases that run out, jobs that nobody can do."""
+
+import logging
+
+from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.seats import Seats
+from dispatchd.coordinator.work import Work
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import NoTrustedWorker, StoreUnavailable
+from dispatchd.core.job import Lane, Lease, Millis
+from dispatchd.core.limits import Limits
+from dispatchd.scheduler import overdue_fault
+from dispatchd.store import JobStore
+
+log = logging.getLogger(__name__)
+
+NO_ELIGIBLE_WORKER = "no_eligible_worker"
+_OVERDUE_AT_ONCE = 256
+
+
+class Sweep:
+    """Looks every second at what is due."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        seats: Seats,
+        matching: Matching,
+        work: Work,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._jobs = jobs
+        self._seats = seats
+        self._matching = matching
+        self._work = work
+        self._clock = clock
+        self._limits = limits
+        self._started_at = clock.now()
+        self._renewed_at = clock.now()
+
+    async def run(self) -> None:
+        """Sweeps for as long as the node lives; a store that is away is asked again next time."""
+        while True:
+            await self._clock.sleep(self._limits.sweep_seconds)
+            try:
+                await self.once()
+            except StoreUnavailable as error:
+                log.warning("sweep put off: %s", error)
+
+    async def once(self) -> None:
+        """Does what is due now."""
+        now = self._clock.now()
+        await self._dismiss_silent(now)
+        await self._renew(now)
+        await self._end_overdue(now)
+        await self._fail_stranded(now)
+        for lane in self._matching.lanes:
+            if lane.retried:
+                self._matching.job_waits(lane)
+
+    async def _dismiss_silent(self, now: Millis) -> None:
+        for seat in self._seats:
+            if now - seat.heard_at >= self._millis(self._limits.lease_seconds):
+                log.info("worker %s has been silent for too long", seat.key[:8])
+                await self._work.leave(seat)
+
+    async def _renew(self, now: Millis) -> None:
+        if now - self._renewed_at < self._millis(self._limits.renew_seconds):
+            return
+        self._renewed_at = now
+        lease_millis = self._millis(self._limits.lease_seconds)
+        leases: dict[Lease, Millis] = {}
+        for seat in self._seats:
+            until = seat.heard_at + lease_millis
+            leases.update({held.lease: until for held in seat.held.values()})
+        if leases:
+            await self._jobs.renew(leases)
+
+    async def _end_overdue(self, now: Millis) -> None:
+        for job in await self._jobs.overdue(now, _OVERDUE_AT_ONCE):
+            await self._work.end_overdue(job, overdue_fault(job, now))
+
+    async def _fail_stranded(self, now: Millis) -> None:
+        """Fails what has waited too long with nobody online who could do it."""
+        patience = self._millis(self._limits.no_worker_seconds)
+        for lane in self._matching.lanes:
+            alone_since = max(self._started_at, self._seats.last_left(lane))
+            if now - alone_since >= patience and not self._seats.anyone_for(lane):
+                await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
+        self._seats.forget_left(now - patience)
+
+    def _millis(self, seconds: float) -> Millis:
+        return round(seconds * 1000)
+
+
+def _reason(lane: Lane) -> str:
+    return NO_ELIGIBLE_WORKER if lane.user_id is None else NoTrustedWorker.code

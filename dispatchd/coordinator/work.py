@@ -1,0 +1,225 @@
+"""The coordinator's verbs for workers: join, claim, report, hand in, fail, leave.
+
+Whoever serves a worker, the socket edge or the node itself, speaks for its seat. A verb for a
+lease that the seat does not hold raises `LeaseLost` and changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.seats import Held, Seat, Seats
+from dispatchd.core.card import WorkerCard
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, StoreUnavailable
+from dispatchd.core.job import Assignment, Completion, Fault, Job, JobType, Lease
+from dispatchd.core.limits import Limits
+from dispatchd.core.receipt import verify
+from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault
+from dispatchd.store import JobStore, TrustStore
+
+log = logging.getLogger(__name__)
+
+_REASON_CHARS_MAX = 200
+
+
+class _ErrorOutput(Struct):
+    error: str | UnsetType = UNSET
+    final: bool = False
+
+
+class Work:
+    """What workers may ask of a coordinator."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        trust: TrustStore,
+        seats: Seats,
+        matching: Matching,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._jobs = jobs
+        self._trust = trust
+        self._seats = seats
+        self._matching = matching
+        self._clock = clock
+        self._limits = limits
+
+    async def join(
+        self, card: WorkerCard, active_jobs: Sequence[str] = (), *, local: bool = False
+    ) -> Seat:
+        """Gives a worker a seat; a seat that its key had before is no longer valid.
+
+        Of the jobs that are leased to its key, it keeps those in `active_jobs`; the others are
+        tried again, since a worker that does not mention them no longer has them. Raises `Invalid`
+        where the key is that of this node's own worker, whose key file nobody else has.
+        """
+        users = await self._trust.users_of(card.provider_pubkey)
+        held = await self._jobs.held_by(card.provider_pubkey)
+        seat = Seat(card, users, self._clock.now(), local=local)
+        if (former := self._seats.with_key(seat.key)) is not None:
+            if former.local:
+                raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+            self._vacate(former)
+        self._seats.add(seat)
+        seat.held.update({job.id: Held(job) for job in held if job.id in active_jobs})
+        if seat.held:
+            until = seat.heard_at + round(self._limits.lease_seconds * 1000)
+            await self._jobs.renew({kept.lease: until for kept in seat.held.values()})
+        for job in held:
+            if job.id not in seat.held:
+                await self._try_again(job, WORKER_GONE)
+        return seat
+
+    async def leave(self, seat: Seat) -> None:
+        """A worker has gone: what it held is tried again. Leaving twice does nothing."""
+        if seat.left.is_set():
+            return
+        self._vacate(seat)
+        for held in list(seat.held.values()):
+            try:
+                await self.end(seat, held, WORKER_GONE)
+            except StoreUnavailable:
+                log.warning("job %s is tried again once its lease runs out", held.job.id)
+
+    def heard(self, seat: Seat) -> None:
+        """A worker has shown that it is alive."""
+        seat.heard_at = self._clock.now()
+        self._matching.heard(seat)
+
+    async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
+        """Waits for a job that the worker can do."""
+        if seat.left.is_set():
+            raise LeaseLost("this connection has been replaced")
+        return await self._matching.claim(seat, job_types)
+
+    async def progress(self, seat: Seat, lease: Lease, text: str) -> None:
+        """The worker is at it; `text` is what it has generated since it last said so."""
+        held = _held(seat, lease)
+        if not held.running:
+            await self._jobs.start(lease)
+            held.running = True
+        log.debug("job %s attempt %d: %d characters", lease.job_id, lease.attempt, len(text))
+
+    async def finish(self, seat: Seat, lease: Lease, done: Completion) -> None:
+        """Completes a job, or fails its attempt where the output is an error.
+
+        Raises `BadReceipt` where the receipt does not hold; the attempt has then failed.
+        """
+        held = _held(seat, lease)
+        if (fault := reported_fault(done.output)) is not None:
+            await self.end(seat, held, fault)
+            return
+        try:
+            receipt = verify(done, job_id=lease.job_id, provider_pubkey=seat.key)
+        except BadReceipt:
+            await self.end(seat, held, Fault("invalid_receipt", refused=True))
+            raise
+        try:
+            await self._jobs.finish(lease, replace(done, receipt=receipt), self._clock.now())
+        except LeaseLost:
+            seat.drop(held)
+            raise
+        seat.drop(held)
+
+    async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
+        """Ends an attempt that failed."""
+        await self.end(seat, _held(seat, lease), fault)
+
+    async def end(self, seat: Seat, held: Held, fault: Fault) -> None:
+        """Ends whatever attempt a seat holds, and lets the job be tried again or fail."""
+        await self._try_again(held.job, fault)
+        seat.drop(held)
+
+    async def end_overdue(self, job: Job, fault: Fault) -> None:
+        """Ends an attempt whose time is up, whether or not a seat holds it."""
+        seat = self._seats.with_key(job.worker_key or "")
+        held = seat.holds(Lease(job.id, job.attempt)) if seat is not None else None
+        await self._try_again(job, fault)
+        if seat is not None and held is not None:
+            seat.drop(held)
+
+    async def _try_again(self, job: Job, fault: Fault) -> None:
+        """Puts a leased job back or fails it; one that was quicker elsewhere is left alone."""
+        refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
+        others = self._seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
+        decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
+        lease = Lease(job.id, job.attempt)
+        log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
+        try:
+            if isinstance(decision, GiveUp):
+                await self._jobs.fail(decision.job, decision.reason[:_REASON_CHARS_MAX])
+                return
+            await self._jobs.put_back(lease, decision.job)
+        except LeaseLost:
+            return
+        self._matching.job_waits(decision.job.lane)
+
+    def _vacate(self, seat: Seat) -> None:
+        """From now on the seat gets nothing and counts as nobody."""
+        self._seats.remove(seat, self._clock.now())
+        self._matching.withdraw(seat)
+        seat.left.set()
+
+
+class SeatedWorker:
+    """The `WorkSource` of a worker in this process: its seat, and the verbs for it."""
+
+    def __init__(self, work: Work, card: WorkerCard, clock: Clock, limits: Limits) -> None:
+        self._work = work
+        self._card = card
+        self._clock = clock
+        self._beat_seconds = limits.renew_seconds
+        self._seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Holds the seat for as long as this runs."""
+        seat = await self._work.join(self._card, local=True)
+        self._seat.set_result(seat)
+        try:
+            while True:
+                await self._clock.sleep(self._beat_seconds)
+                self._work.heard(seat)
+        finally:
+            await self._work.leave(seat)
+
+    async def claim(self, job_types: frozenset[JobType]) -> Assignment:
+        """Waits for a job."""
+        return await self._work.claim(await self._seat, job_types)
+
+    async def progress(self, lease: Lease, text: str) -> None:
+        """Passes text on."""
+        await self._work.progress(await self._seat, lease, text)
+
+    async def finish(self, lease: Lease, done: Completion) -> None:
+        """Hands a result in."""
+        await self._work.finish(await self._seat, lease, done)
+
+    async def fail(self, lease: Lease, fault: Fault) -> None:
+        """Reports a failed attempt."""
+        await self._work.fail(await self._seat, lease, fault)
+
+
+def _held(seat: Seat, lease: Lease) -> Held:
+    held = seat.holds(lease)
+    if held is None or seat.left.is_set():
+        raise LeaseLost(f"job {lease.job_id} is not leased to this connection")
+    return held
+
+
+def reported_fault(output: str) -> Fault | None:
+    """What an output says that is an error, `{"error": "code"}`; our workers may add `final`."""
+    try:
+        found = msgspec.json.decode(output, type=_ErrorOutput)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not isinstance(found.error, str):
+        return None
+    return Fault(found.error, final=found.final, refused=True)

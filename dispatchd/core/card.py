@@ -1,0 +1,43 @@
+"""What a worker says of itself when it joins."""
+
+import re
+from enum import StrEnum
+
+from msgspec import Struct
+
+from dispatchd.core.job import JobType
+
+KEY_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
+"""An ed25519 public key as the network writes it; kept in lower case."""
+
+
+class ProviderType(StrEnum):
+    """What kind of machine a worker runs on."""
+
+    DESKTOP = "DESKTOP"
+    SEEKER = "SEEKER"
+
+
+class Slots(Struct, frozen=True):
+    """A number of jobs that a worker runs at once, each of any of these types."""
+
+    job_types: frozenset[JobType]
+    count: int
+
+
+class WorkerCard(Struct, frozen=True, kw_only=True):
+    """A worker's key, kind and free places.
+
+    A worker that says nothing of its concurrency has one place for all that it can do.
+    """
+
+    provider_pubkey: str
+    provider_type: ProviderType
+    slots: tuple[Slots, ...]
+    version: str | None = None
+    models: tuple[str, ...] = ()
+
+    @property
+    def capabilities(self) -> frozenset[JobType]:
+        """Every job type that some slot takes."""
+        return frozenset(kind for slots in self.slots for kind in slots.job_types)

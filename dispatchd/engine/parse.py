@@ -1,0 +1,44 @@
+"""Files of a model folder turned into values, with one sentence for whatever is wrong."""
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from tokenizers import Tokenizer
+
+from dispatchd.core.errors import Unusable
+from dispatchd.core.sentence import plain_sentence
+
+T = TypeVar("T")
+
+
+def parse(path: Path, shape: type[T]) -> T:
+    """The JSON file as a `shape`; Unusable if it is missing or says something else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=shape)
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read ({error.strerror}): complete the folder.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unusable(
+            f"{path} is broken ({plain_sentence(error)}): fetch the model again."
+        ) from error
+
+
+def parse_optional(path: Path, shape: type[T]) -> T:
+    """Like `parse`, but a missing file is an empty `shape`."""
+    return parse(path, shape) if path.exists() else shape()
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer of one's own, with the file's padding and truncation off."""
+    if not path.is_file():
+        raise Unusable(
+            f"{path} is missing: a model folder needs the tokenizer it was trained with."
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:
+        raise Unusable(f"{path} is no tokenizer ({error}): fetch the model again.") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

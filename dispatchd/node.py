@@ -1,0 +1,202 @@
+"""The composition root: chooses the implementations, builds the parts, runs them together."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, Self
+
+from msgspec import Struct
+
+from dispatchd import __version__
+from dispatchd.api.app import build_app, listening
+from dispatchd.config import RemoteWorkerConfig, RunConfig, WorkerConfig
+from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.seats import Seats
+from dispatchd.coordinator.sweep import Sweep
+from dispatchd.coordinator.work import SeatedWorker, Work
+from dispatchd.core.card import Slots, WorkerCard
+from dispatchd.core.clock import Clock, SystemClock
+from dispatchd.core.job import JobType
+from dispatchd.core.keys import WorkerKey
+from dispatchd.core.limits import Limits
+from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
+from dispatchd.engine.classifier import load_classifier
+from dispatchd.engine.generate import load_text_model
+from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.worker import Executor
+from dispatchd.worker.dial import Dialler, coordinator_url
+from dispatchd.worker.keyfile import load_or_create
+from dispatchd.worker.llm import LlmExecutor
+from dispatchd.worker.pairing import claim_code
+from dispatchd.worker.remote import RemoteCoordinator
+from dispatchd.worker.task import TaskExecutor
+from dispatchd.worker.tasks.classify import classify
+from dispatchd.worker.tasks.extract_json import extract_json
+from dispatchd.worker.tasks.summarize import summarize
+from dispatchd.worker.worker import Worker
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None  # type: ignore[assignment]
+
+TASK_SLOTS = 4
+_LARGE_MODEL_BYTES = 64 * 1024 * 1024
+
+Part = Coroutine[Any, Any, None]
+
+
+class Crew(Struct, frozen=True):
+    """A worker's parts, ready to run: its key, what it can do, and how to describe it."""
+
+    key: WorkerKey
+    card: WorkerCard
+    executors: dict[JobType, Executor]
+    models: tuple[str, ...]
+
+
+class Coordination(Struct, frozen=True):
+    """A coordinator's parts over one store."""
+
+    coordinator: Coordinator
+    work: Work
+    matching: Matching
+    sweep: Sweep
+
+    @classmethod
+    def over(cls, store: SqliteStore, clock: Clock, limits: Limits) -> Self:
+        """Builds the parts."""
+        seats = Seats()
+        matching = Matching(store.jobs, seats, clock, limits)
+        work = Work(store.jobs, store.trust, seats, matching, clock, limits)
+        sweep = Sweep(store.jobs, seats, matching, work, clock, limits)
+        coordinator = Coordinator(store.jobs, store.trust, seats, matching, clock, limits)
+        return cls(coordinator, work, matching, sweep)
+
+
+class Running(Struct, frozen=True):
+    """What a started node says of itself."""
+
+    version: str
+    config: RunConfig
+    port: int
+    crew: Crew | None
+
+
+def run_until_stopped(main: Callable[[asyncio.Event], Part]) -> None:
+    """Runs a node on the fastest event loop there is; SIGINT and SIGTERM set the event."""
+    factory = None if uvloop is None else uvloop.new_event_loop
+
+    async def with_signals() -> None:
+        stop = asyncio.Event()
+        with _signals_setting(stop):
+            await main(stop)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(with_signals())
+
+
+async def run_node(
+    config: RunConfig, announce: Callable[[Running], None], stop: asyncio.Event
+) -> None:
+    """Runs a coordinator, with a worker of its own where configured, until `stop`."""
+    clock, limits = SystemClock(), Limits()
+    async with open_sqlite(config.database) as store:
+        crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
+        here = Coordination.over(store, clock, limits)
+        parts: list[Part] = [here.matching.run(), here.sweep.run()]
+        if crew is not None:
+            source = SeatedWorker(here.work, crew.card, clock, limits)
+            worker = Worker(source, crew.executors, crew.key, clock)
+            parts += [source.run(), worker.run(crew.card.slots)]
+        app = build_app(here.coordinator, here.work, config.network, clock, limits)
+        async with _together(parts), listening(app, config.host, config.port) as port:
+            announce(Running(__version__, config, port, crew))
+            await stop.wait()
+
+
+async def run_worker(
+    config: RemoteWorkerConfig, announce: Callable[[Crew], None], stop: asyncio.Event
+) -> None:
+    """Runs a worker for a far coordinator until `stop`."""
+    clock = SystemClock()
+    url = coordinator_url(config.coordinator)
+    crew = await asyncio.to_thread(_hire, config.worker)
+    source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
+    worker = Worker(source, crew.executors, crew.key, clock)
+    parts: list[Part] = [source.run(), worker.run(crew.card.slots)]
+    if config.trust_code is not None:
+        parts.append(claim_code(url, config.trust_code, crew.key.public_hex, clock))
+    async with _together(parts):
+        announce(crew)
+        await stop.wait()
+
+
+def _hire(config: WorkerConfig) -> Crew:
+    """Loads key and models; raises `Unusable` where one of them is broken."""
+    key = load_or_create(config.key_path)
+    executors: dict[JobType, Executor] = {}
+    models: list[str] = []
+    slots: list[Slots] = []
+    if JobType.LLM_INFER in config.capabilities:
+        card = find(config.model)
+        model = load_text_model(card.path, threads=_threads(card.bytes_on_disk, config.slots))
+        executors[JobType.LLM_INFER] = LlmExecutor(model, config.slots)
+        models.append(f"{model.name} on {model.device}")
+        slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots))
+    if JobType.TASK in config.capabilities:
+        classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+        executors[JobType.TASK] = TaskExecutor(
+            {
+                "summarize": summarize,
+                "classify": partial(classify, classifier=classifier),
+                "extract_json": extract_json,
+            }
+        )
+        models.append(f"{classifier.name} on {classifier.device}")
+        slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))
+    worker_card = WorkerCard(
+        provider_pubkey=key.public_hex,
+        provider_type=config.provider_type,
+        slots=tuple(slots),
+        version=__version__,
+        models=(config.model,) if JobType.LLM_INFER in config.capabilities else (),
+    )
+    return Crew(key, worker_card, executors, tuple(models))
+
+
+def _threads(model_bytes: int, slots: int) -> int:
+    """Threads for each generation: small models lose more by sharing a step than they gain."""
+    if model_bytes < _LARGE_MODEL_BYTES:
+        return 1
+    return max(1, (os.cpu_count() or 1) // slots)
+
+
+@asynccontextmanager
+async def _together(parts: list[Part]) -> AsyncIterator[None]:
+    """Runs the parts while the body runs; if one of them dies, so does the node."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part) for part in parts]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@contextmanager
+def _signals_setting(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    former = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,92 @@
+"""What a coordinator asks of its store: the queue of jobs, and who trusts whom.
+
+A job moves only by guarded writes: a verb that is given a lease changes nothing and raises
+`LeaseLost` when that lease is not the current one. A write that has returned is on disk. Every
+verb raises `StoreUnavailable` when the store cannot do it at the moment.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from dispatchd.core.job import Completion, Grant, Job, Lane, Lease, Millis
+from dispatchd.core.trust import Pairing, PairingCode
+
+
+class JobStore(Protocol):
+    """The queue and the archive of jobs."""
+
+    async def add(self, job: Job) -> None:
+        """Stores a new job as it is."""
+        ...
+
+    async def get(self, job_id: str) -> Job | None:
+        """A job by its id."""
+        ...
+
+    async def count_waiting(self) -> int:
+        """How many jobs are pending."""
+        ...
+
+    async def waiting_lanes(self) -> list[Lane]:
+        """The lanes in which jobs are pending."""
+        ...
+
+    async def waiting(self, lanes: Mapping[Lane, int]) -> list[Job]:
+        """The first pending jobs of each lane, so many of each at the most, in order of rank."""
+        ...
+
+    async def assign(self, grants: Sequence[Grant]) -> list[bool]:
+        """Leases pending jobs; for each, whether it was still as the grant believed."""
+        ...
+
+    async def start(self, lease: Lease) -> None:
+        """An assigned job is running now; a running one stays so."""
+        ...
+
+    async def renew(self, leases: Mapping[Lease, Millis]) -> None:
+        """Extends leases until those moments; their workers live, so the jobs are running."""
+        ...
+
+    async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
+        """Stores output and receipt, and completes the job."""
+        ...
+
+    async def put_back(self, lease: Lease, job: Job) -> None:
+        """Makes a leased job pending again, with the faults and refusals that `job` now has."""
+        ...
+
+    async def fail(self, job: Job, reason: str) -> None:
+        """Fails a job that is still in the attempt and state of `job`; else raises `LeaseLost`."""
+        ...
+
+    async def held_by(self, worker_key: str) -> list[Job]:
+        """The jobs leased to a worker."""
+        ...
+
+    async def overdue(self, now: Millis, limit: int) -> list[Job]:
+        """Leased jobs whose lease or run has ended."""
+        ...
+
+    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
+        """Fails the pending jobs of a lane that were committed before a moment; their ids."""
+        ...
+
+
+class TrustStore(Protocol):
+    """Pairing codes and pairings."""
+
+    async def add_code(self, code: PairingCode, now: Millis) -> bool:
+        """Stores a code; false, and nothing is changed, if one of these letters is still open."""
+        ...
+
+    async def claim_code(self, code: str, provider_pubkey: str, now: Millis) -> Pairing:
+        """Uses a code up; raises `PairingRefused` with `invalid_code` and the like."""
+        ...
+
+    async def pairings_of(self, user_id: str) -> list[Pairing]:
+        """The workers that a user trusts, in the order of pairing."""
+        ...
+
+    async def users_of(self, provider_pubkey: str) -> list[str]:
+        """The users that trust a worker."""
+        ...

@@ -1,0 +1,211 @@
+"""The queue of jobs in SQLite: every statement that touches the table `jobs`."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from dispatchd.core.errors import LeaseLost
+from dispatchd.core.job import LEASED, Completion, Grant, Job, Lane, Lease, Millis, Refusal
+from dispatchd.store.sqlite.connection import Connection
+from dispatchd.store.sqlite.writer import Writer
+
+_COLUMNS = (
+    "id",
+    "job_type",
+    "tier",
+    "privacy",
+    "user_id",
+    "payload",
+    "created_at",
+    "rank",
+    "status",
+    "attempt",
+    "faults",
+    "avoid",
+    "worker_key",
+    "run_until",
+    "output",
+    "receipt",
+    "signature",
+    "error",
+    "completed_at",
+)
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
+_INSERT = (
+    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane)"
+    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+)
+_HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
+_WAITING = "status = 'pending' AND id = ? AND attempt = ?"
+_UNLEASED = "worker_key = NULL, lease_until = NULL, run_until = NULL"
+_ASSIGN = (
+    "UPDATE jobs SET status = 'assigned', attempt = attempt + 1, worker_key = ?, lease_until = ?,"
+    f" run_until = ? WHERE {_WAITING}"
+)
+_START = f"UPDATE jobs SET status = 'running' WHERE {_HELD}"
+_RENEW = f"UPDATE jobs SET status = 'running', lease_until = ? WHERE {_HELD}"
+_FINISH = (
+    "UPDATE jobs SET status = 'completed', output = ?, receipt = ?, signature = ?,"
+    f" completed_at = ?, lease_until = NULL, run_until = NULL WHERE {_HELD}"
+)
+_PUT_BACK = (
+    f"UPDATE jobs SET status = 'pending', faults = ?, avoid = ?, lane = ?, {_UNLEASED}"
+    f" WHERE {_HELD}"
+)
+_FAIL = (
+    "UPDATE jobs SET status = 'failed', error = ?, faults = ?, lease_until = NULL,"
+    " run_until = NULL WHERE "
+)
+_FAIL_STRANDED = (
+    "UPDATE jobs SET status = 'failed', error = ?"
+    " WHERE status = 'pending' AND lane = ? AND created_at <= ? RETURNING id"
+)
+# One index look-up a lane, however long the queues are (a loose index scan).
+_LANES = """
+    WITH RECURSIVE lanes (lane) AS (
+        SELECT min(lane) FROM jobs WHERE status = 'pending'
+        UNION ALL
+        SELECT (SELECT min(lane) FROM jobs WHERE status = 'pending' AND lane > lanes.lane)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    )
+    SELECT lane FROM lanes WHERE lane IS NOT NULL
+"""
+
+
+class SqliteJobs:
+    """`JobStore` over one writer and one reading connection."""
+
+    def __init__(self, writer: Writer, reader: Connection) -> None:
+        self._write = writer.write
+        self._reader = reader
+
+    async def add(self, job: Job) -> None:
+        """Stores a new job."""
+        row = _row(job)
+        await self._write(lambda db: _run(db, _INSERT, row))
+
+    async def get(self, job_id: str) -> Job | None:
+        """A job by its id."""
+        found = await self._select("WHERE id = ?", job_id)
+        return found[0] if found else None
+
+    async def count_waiting(self) -> int:
+        """How many jobs are pending."""
+        sql = "SELECT count(*) FROM jobs WHERE status = 'pending'"
+        return int((await self._reader.call(lambda db: db.execute(sql).fetchone()))[0])
+
+    async def waiting_lanes(self) -> list[Lane]:
+        """The lanes in which jobs are pending."""
+        rows = await self._reader.call(lambda db: db.execute(_LANES).fetchall())
+        return [Lane.parse(text) for (text,) in rows]
+
+    async def waiting(self, lanes: Mapping[Lane, int]) -> list[Job]:
+        """The first pending jobs of each lane, merged in order of rank."""
+        sql = f"{_SELECT} WHERE status = 'pending' AND lane = ? ORDER BY rank, seq LIMIT ?"
+
+        def read(db: sqlite3.Connection) -> list[Any]:
+            found = (db.execute(sql, (lane.text, limit)) for lane, limit in lanes.items())
+            return [row for rows in found for row in rows]
+
+        return sorted(_jobs(await self._reader.call(read)), key=lambda job: job.rank)
+
+    async def assign(self, grants: Sequence[Grant]) -> list[bool]:
+        """Leases pending jobs, all in one transaction."""
+
+        def update(db: sqlite3.Connection) -> list[bool]:
+            return [_run(db, _ASSIGN, _grant_row(grant)) == 1 for grant in grants]
+
+        return await self._write(update)
+
+    async def start(self, lease: Lease) -> None:
+        """Marks a job as running."""
+        await self._guarded(lease, _START)
+
+    async def renew(self, leases: Mapping[Lease, Millis]) -> None:
+        """Extends leases."""
+        rows = [(until, lease.job_id, lease.attempt) for lease, until in leases.items()]
+        await self._write(lambda db: db.executemany(_RENEW, rows).rowcount)
+
+    async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
+        """Completes a job."""
+        await self._guarded(lease, _FINISH, done.output, done.receipt, done.signature, at)
+
+    async def put_back(self, lease: Lease, job: Job) -> None:
+        """Makes a job pending again."""
+        await self._guarded(lease, _PUT_BACK, job.faults, _avoid(job.avoid), job.lane.text)
+
+    async def fail(self, job: Job, reason: str) -> None:
+        """Fails a job."""
+        guard = _HELD if job.status in LEASED else _WAITING
+        values = (reason, job.faults, job.id, job.attempt)
+        await self._write(_must_change(job.id, _FAIL + guard, values))
+
+    async def held_by(self, worker_key: str) -> list[Job]:
+        """The jobs leased to a worker."""
+        return await self._select(
+            "WHERE status IN ('assigned', 'running') AND worker_key = ?", worker_key
+        )
+
+    async def overdue(self, now: Millis, limit: int) -> list[Job]:
+        """Leased jobs whose time is up."""
+        condition = "status IN ('assigned', 'running') AND min(lease_until, run_until) <= ?"
+        return await self._select(f"WHERE {condition} LIMIT ?", now, limit)
+
+    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
+        """Fails the pending jobs of a lane that were committed before a moment."""
+        values = (reason, lane.text, before)
+        rows = await self._write(lambda db: db.execute(_FAIL_STRANDED, values).fetchall())
+        return [job_id for (job_id,) in rows]
+
+    async def _select(self, condition: str, *values: object) -> list[Job]:
+        sql = f"{_SELECT} {condition}"
+        return _jobs(await self._reader.call(lambda db: db.execute(sql, values).fetchall()))
+
+    async def _guarded(self, lease: Lease, sql: str, *values: object) -> None:
+        change = _must_change(lease.job_id, sql, (*values, lease.job_id, lease.attempt))
+        await self._write(change)
+
+
+def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
+    return db.execute(sql, values).rowcount
+
+
+def _must_change(
+    job_id: str, sql: str, values: tuple[object, ...]
+) -> Callable[[sqlite3.Connection], None]:
+    def update(db: sqlite3.Connection) -> None:
+        if _run(db, sql, values) == 0:
+            raise LeaseLost(f"job {job_id} is no longer in that state")
+
+    return update
+
+
+def _grant_row(grant: Grant) -> tuple[object, ...]:
+    return (
+        grant.worker_key,
+        grant.lease_until,
+        grant.run_until,
+        grant.job.id,
+        grant.job.attempt,
+    )
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
+    return (*(values[name] for name in _COLUMNS), job.lane.text)
+
+
+def _avoid(refusals: tuple[Refusal, ...]) -> str:
+    return msgspec.json.encode(refusals).decode()
+
+
+def _jobs(rows: Iterable[tuple[Any, ...]]) -> list[Job]:
+    return [_job(row) for row in rows]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["avoid"] = msgspec.json.decode(values["avoid"])
+    return msgspec.convert(values, Job)

@@ -1,0 +1,52 @@
+-- Jobs, their queue, and who trusts whom. Moments are milliseconds since 1970-01-01T00:00:00Z.
+
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    job_type TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    privacy TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    status TEXT NOT NULL
+        CHECK (status IN ('pending', 'assigned', 'running', 'completed', 'failed')),
+    lane TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    faults INTEGER NOT NULL DEFAULT 0,
+    avoid TEXT NOT NULL DEFAULT '[]',
+    worker_key TEXT,
+    lease_until INTEGER,
+    run_until INTEGER,
+    completed_at INTEGER,
+    error TEXT,
+    receipt TEXT,
+    signature TEXT,
+    payload TEXT NOT NULL,
+    output TEXT,
+    CHECK ((status = 'completed') = (receipt IS NOT NULL)),
+    CHECK ((status = 'completed') = (output IS NOT NULL)),
+    CHECK ((status = 'failed') = (error IS NOT NULL)),
+    CHECK ((status IN ('assigned', 'running')) = (lease_until IS NOT NULL))
+) STRICT;
+
+-- The queue of each lane, in order.
+CREATE INDEX jobs_waiting ON jobs (lane, rank, seq) WHERE status = 'pending';
+-- The leases, by worker; there are never more of them than slots.
+CREATE INDEX jobs_leased ON jobs (worker_key) WHERE status IN ('assigned', 'running');
+
+CREATE TABLE pairing_codes (
+    code TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    claimed_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pairings (
+    user_id TEXT NOT NULL,
+    provider_pubkey TEXT NOT NULL,
+    paired_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, provider_pubkey)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX pairings_by_worker ON pairings (provider_pubkey);

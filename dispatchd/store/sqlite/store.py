@@ -1,0 +1,51 @@
+"""Opens the embedded store: migrations, the writer's loop, and both halves of the protocol."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from msgspec import Struct
+
+from dispatchd.core.errors import Unusable
+from dispatchd.store.sqlite.connection import Connection, connect, prepare
+from dispatchd.store.sqlite.jobs import SqliteJobs
+from dispatchd.store.sqlite.trust import SqliteTrust
+from dispatchd.store.sqlite.writer import Writer
+
+
+class SqliteStore(Struct, frozen=True):
+    """The store's two halves, over the same file."""
+
+    jobs: SqliteJobs
+    trust: SqliteTrust
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
+    """Opens the database file for this process alone; raises `Unusable` where that fails."""
+    prepare(path)
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Unusable(
+            f"Another dispatchd uses {path}. Stop it, or choose another --data-dir."
+        ) from None
+    try:
+        async with connect(path) as writing, connect(path) as reading, _writer(writing) as writer:
+            yield SqliteStore(SqliteJobs(writer, reading), SqliteTrust(writer, reading))
+    finally:
+        lock.release()
+
+
+@asynccontextmanager
+async def _writer(connection: Connection) -> AsyncIterator[Writer]:
+    writer = Writer(connection)
+    loop = asyncio.create_task(writer.run(), name="store writer")
+    try:
+        yield writer
+    finally:
+        writer.close()
+        await loop

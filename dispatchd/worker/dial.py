@@ -1,0 +1,76 @@
+"""Connects to a coordinator again and again, with growing pauses, for ever."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from yarl import URL
+
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import Unusable
+
+log = logging.getLogger(__name__)
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+_PING_SECONDS = 30.0
+_PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+_WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+def coordinator_url(text: str) -> URL:
+    """A coordinator's address as given on the command line; raises `Unusable`."""
+    try:
+        url = URL(text if "://" in text else f"http://{text}")
+    except ValueError:
+        url = URL()
+    if url.scheme not in _WEBSOCKET or not url.host:
+        raise Unusable(f"--coordinator {text!r} is no address; use e.g. http://192.168.1.20:4010")
+    return url
+
+
+class Dialler:
+    """Opens one socket after the other to the same coordinator."""
+
+    def __init__(self, url: URL, clock: Clock) -> None:
+        self._url = url
+        self._socket_url = url.with_scheme(_WEBSOCKET[url.scheme])
+        self._clock = clock
+        self._failures = 0
+
+    def settled(self) -> None:
+        """The coordinator has taken us on, so the next pause is a short one again."""
+        self._failures = 0
+
+    async def pause(self, reason: str) -> None:
+        """Says that there is no connection, and waits before the next try."""
+        seconds = _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
+        self._failures += 1
+        log.warning("not connected to %s: %s; next try in %g s", self._url, reason, seconds)
+        await self._clock.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    @asynccontextmanager
+    async def socket(
+        self, session: aiohttp.ClientSession
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connected socket, closed at the end. A peer that answers no ping is gone."""
+        async with session.ws_connect(
+            self._socket_url,
+            max_msg_size=FRAME_BYTES_MAX,
+            heartbeat=_PING_SECONDS,
+            timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+        ) as socket:
+            yield socket
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection could not be made, in words."""
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"it answered {error.status}, so it is no coordinator"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "it cannot be reached"
+    if isinstance(error, asyncio.TimeoutError):
+        return "it does not answer"
+    return str(error) or type(error).__name__

@@ -1,0 +1,32 @@
+"""Claims a user's pairing code for this worker, once the coordinator can be reached."""
+
+import logging
+
+import aiohttp
+from yarl import URL
+
+from dispatchd.core.clock import Clock
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 3.0
+_HTTP = {"ws": "http", "wss": "https"}
+
+
+async def claim_code(url: URL, code: str, public_hex: str, clock: Clock) -> None:
+    """Claims the code and says in the log what came of it."""
+    address = url.with_scheme(_HTTP.get(url.scheme, url.scheme)).join(URL("/v1/trust/claim"))
+    body = {"pairing_code": code, "provider_pubkey": public_hex}
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.post(address, json=body) as reply:
+                    answer = await reply.json()
+            except (aiohttp.ClientError, OSError, ValueError):
+                await clock.sleep(_RETRY_SECONDS)
+                continue
+            break
+    if reply.ok:
+        log.info("paired: user %s now trusts this worker with PRIVATE jobs", answer["user_id"])
+    else:
+        log.error("the pairing code was refused: %s", answer.get("error", reply.status))

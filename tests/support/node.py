@@ -1,0 +1,79 @@
+"""A coordinator on a real port of this process, under a clock that the test moves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from dispatchd.api.app import build_app, listening
+from dispatchd.core.job import Tier
+from dispatchd.core.limits import Limits
+from dispatchd.core.network import MONAD
+from dispatchd.node import Coordination
+from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from tests.support.clock import FakeClock
+
+USER = "user_abc123"
+
+
+@dataclass
+class Node:
+    """What a test may touch: the port first of all, the parts where time must be moved."""
+
+    url: str
+    http: aiohttp.ClientSession
+    clock: FakeClock
+    parts: Coordination
+    store: SqliteStore
+
+    async def commit(
+        self, payload: dict[str, Any], *, tier: Tier = Tier.CHEAP, **fields: Any
+    ) -> str:
+        """Commits a job of the payload's type and returns its id."""
+        body = {"job_type": payload["job_type"], "user_id": USER, "payload": payload} | fields
+        url = f"{self.url}/v1/jobs/commit/{tier.lower()}"
+        async with self.http.post(url, json=body) as reply:
+            answer = await reply.json()
+            assert reply.status == 201, answer
+            return str(answer["job_id"])
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        """A job as the poll shows it."""
+        async with self.http.get(f"{self.url}/v1/jobs/{job_id}") as reply:
+            assert reply.status == 200
+            return dict(await reply.json())
+
+    async def until(self, job_id: str, status: str) -> dict[str, Any]:
+        """Polls until a job has a status; ten seconds at most."""
+        async with asyncio.timeout(10):
+            while (found := await self.job(job_id))["status"] != status:
+                await asyncio.sleep(0.005)
+        return found
+
+    async def pass_time(self, seconds: float) -> None:
+        """Moves the clock in steps of a second, sweeping after each, as the node does."""
+        while seconds > 0:
+            self.clock.advance(min(1, seconds))
+            await self.parts.sweep.once()
+            seconds -= 1
+
+
+@asynccontextmanager
+async def running_node(
+    database: Path, clock: FakeClock, limits: Limits | None = None
+) -> AsyncIterator[Node]:
+    """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
+    limits = limits or Limits()
+    async with open_sqlite(database) as store:
+        parts = Coordination.over(store, clock, limits)
+        app = build_app(parts.coordinator, parts.work, MONAD, clock, limits)
+        matching = asyncio.create_task(parts.matching.run())
+        try:
+            async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as http:
+                yield Node(f"http://127.0.0.1:{port}", http, clock, parts, store)
+        finally:
+            matching.cancel()
