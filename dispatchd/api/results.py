@@ -37,6 +37,9 @@ class Results:
     async def complete(self, seat: Seat, message: JobComplete) -> None:
         """A result has come, perhaps with its receipt to follow."""
         lease = _lease(seat, message.job_id, message.attempt)
+        if seat.holds(lease) is None or message.job_id in self._arrivals:
+            await self._send(ErrorFrame("LEASE_LOST", f"job {message.job_id} is not yours to end"))
+            return
         if isinstance(message.output, UnsetType):
             await self._fail(seat, lease, Fault("missing_output", refused=True))
             return

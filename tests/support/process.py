@@ -3,40 +3,49 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 READY_SECONDS = 30.0
+STOP_SECONDS = 8.0
 _ADDRESS = re.compile(r"address\s+(http://\S+)")
 
 
 class Process:
     """A running `dispatchd`; its output can be read while it runs."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: dict[str, str], under: Sequence[str] = ()
+    ) -> None:
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "dispatchd", *arguments],
+            [*under, sys.executable, "-m", "dispatchd", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.popen.stdout
+        assert self.popen.stderr
         self.out = _Reader(self.popen.stdout)
         self.err = _Reader(self.popen.stderr)
 
     def url(self) -> str:
         """The address that the banner shows."""
-        return str(self.out.wait_for(_ADDRESS)[1])
+        found = self.out.search(_ADDRESS)
+        assert found, f"the node did not start:\n{self.out.text}{self.err.text}"
+        return str(found[1])
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signals the process and returns its exit code."""
         self.popen.send_signal(number)
-        return self.popen.wait(30)
+        return self.popen.wait(STOP_SECONDS)
 
     def close(self) -> None:
         """Ends the process however it is, and its pipes."""
@@ -50,29 +59,41 @@ class Process:
 class _Reader:
     """Collects a pipe's text on a thread and lets a test wait for a pattern in it."""
 
-    def __init__(self, pipe: object) -> None:
+    def __init__(self, pipe: IO[str]) -> None:
         self._pipe = pipe
         self.text = ""
+        self._ended = False
         self._more = threading.Condition()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
+    def search(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
+        """The first match once it is there; None if the pipe ends or time runs out before."""
+        with self._more:
+            self._more.wait_for(lambda: self._ended or self._found(pattern), READY_SECONDS)
+            return self._found(pattern)
+
     def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
         """The first match, once it is there."""
-        with self._more:
-            found = self._more.wait_for(lambda: re.search(pattern, self.text), READY_SECONDS)
-            assert found, f"no {pattern} in:\n{self.text}"
-            return found
+        found = self.search(pattern)
+        assert found, f"no {pattern} in:\n{self.text}"
+        return found
 
     def close(self) -> None:
         self._thread.join(5)
-        self._pipe.close()  # type: ignore[attr-defined]
+        self._pipe.close()
+
+    def _found(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
+        return re.search(pattern, self.text)
 
     def _read(self) -> None:
-        for line in self._pipe:  # type: ignore[attr-defined]
+        for line in self._pipe:
             with self._more:
                 self.text += line
                 self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
 
 
 def clean_environment(home: Path, **variables: str) -> dict[str, str]:
@@ -81,12 +102,35 @@ def clean_environment(home: Path, **variables: str) -> dict[str, str]:
     return kept | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | variables
 
 
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def dispatchd(*arguments: str, home: Path, **variables: str) -> Iterator[Process]:
+def dispatchd(
+    *arguments: str, home: Path, under: Sequence[str] = (), **variables: str
+) -> Iterator[Process]:
     """Runs `dispatchd` with these arguments until the end of the block."""
     home.mkdir(parents=True, exist_ok=True)
-    process = Process(list(arguments), clean_environment(home, **variables))
+    process = Process(arguments, clean_environment(home, **variables), under)
     try:
         yield process
     finally:
         process.close()
+
+
+def ended(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What came of a `dispatchd` that ends by itself."""
+    home.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", "dispatchd", *arguments],
+        env=clean_environment(home, **variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=READY_SECONDS,
+        check=False,
+    )
