@@ -62,6 +62,7 @@ class Crew(Struct, frozen=True):
 class Coordination(Struct, frozen=True):
     """A coordinator's parts over one store."""
 
+    seats: Seats
     coordinator: Coordinator
     work: Work
     matching: Matching
@@ -75,7 +76,7 @@ class Coordination(Struct, frozen=True):
         work = Work(store.jobs, store.trust, seats, matching, clock, limits)
         sweep = Sweep(store.jobs, seats, matching, work, clock, limits)
         coordinator = Coordinator(store.jobs, store.trust, seats, matching, clock, limits)
-        return cls(coordinator, work, matching, sweep)
+        return cls(seats, coordinator, work, matching, sweep)
 
 
 class Running(Struct, frozen=True):

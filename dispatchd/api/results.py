@@ -13,7 +13,14 @@ from dispatchd.core.errors import BadReceipt, LeaseLost, StoreUnavailable
 from dispatchd.core.job import Completion, Fault, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import hash_of
-from dispatchd.wire.messages import ErrorFrame, JobComplete, JobProgress, JobReject, ReceiptSubmit
+from dispatchd.wire.messages import (
+    ErrorFrame,
+    JobCancel,
+    JobComplete,
+    JobProgress,
+    JobReject,
+    ReceiptSubmit,
+)
 
 _STORE_RETRY_SECONDS = 1.0
 _NULL = b"null"
@@ -65,12 +72,15 @@ class Results:
         await self._fail(seat, _lease(seat, message.job_id, message.attempt), fault)
 
     async def progress(self, seat: Seat, message: JobProgress) -> None:
-        """The worker has generated some text."""
+        """The worker has generated some text; if nobody wants it, it is told to stop."""
+        lease = _lease(seat, message.job_id, message.attempt)
         try:
-            lease = _lease(seat, message.job_id, message.attempt)
             await self._work.progress(seat, lease, message.delta)
         except LeaseLost as error:
-            await self._send(ErrorFrame("LEASE_LOST", str(error)))
+            if seat.card.version is None:
+                await self._send(ErrorFrame("LEASE_LOST", str(error)))
+            else:
+                await self._send(JobCancel(message.job_id, message.attempt))
 
     def receipt(self, seat: Seat, message: ReceiptSubmit) -> None:
         """A receipt has come by itself, before or after its result."""

@@ -30,6 +30,11 @@ class Node:
     parts: Coordination
     store: SqliteStore
 
+    def crash(self) -> None:
+        """From here on, ends like a killed process: nobody is told, nothing is put back."""
+        for seat in self.parts.seats:
+            seat.left.set()
+
     async def commit(
         self, payload: dict[str, Any], *, tier: Tier = Tier.CHEAP, **fields: Any
     ) -> str:
@@ -64,7 +69,7 @@ class Node:
 
 @asynccontextmanager
 async def running_node(
-    database: Path, clock: FakeClock, limits: Limits | None = None
+    database: Path, clock: FakeClock, limits: Limits | None = None, port: int = 0
 ) -> AsyncIterator[Node]:
     """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
     limits = limits or Limits()
@@ -73,7 +78,7 @@ async def running_node(
         app = build_app(parts.coordinator, parts.work, MONAD, clock, limits)
         matching = asyncio.create_task(parts.matching.run())
         try:
-            async with listening(app, "127.0.0.1", 0) as port, aiohttp.ClientSession() as http:
-                yield Node(f"http://127.0.0.1:{port}", http, clock, parts, store)
+            async with listening(app, "127.0.0.1", port) as got, aiohttp.ClientSession() as http:
+                yield Node(f"http://127.0.0.1:{got}", http, clock, parts, store)
         finally:
             matching.cancel()

@@ -26,6 +26,7 @@ class Process:
         self.popen = subprocess.Popen(
             [*under, sys.executable, "-m", "dispatchd", *arguments],
             env=environment,
+            cwd=environment["HOME"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -128,6 +129,7 @@ def ended(*arguments: str, home: Path, **variables: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-m", "dispatchd", *arguments],
         env=clean_environment(home, **variables),
+        cwd=home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

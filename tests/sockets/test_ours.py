@@ -1,0 +1,117 @@
+"""Our own worker at our own coordinator, over a real socket."""
+
+import asyncio
+from pathlib import Path
+
+from dispatchd.core.errors import ExecutionFailed
+from dispatchd.core.job import JobType
+from tests.support.clock import FakeClock
+from tests.support.executors import Gated
+from tests.support.foreign import foreign_worker
+from tests.support.node import Node, running_node
+from tests.support.ours import our_worker
+
+SUMMARIZE = {"job_type": "TASK", "task_type": "summarize", "input": "A text."}
+PROMPT = {"job_type": "LLM_INFER", "prompt": "Hello"}
+PATIENCE_SECONDS = 10
+
+
+async def test_a_job_goes_there_and_comes_back(node: Node) -> None:
+    task = Gated({"summary": "é", "word_count": 1.0})
+    async with our_worker(node.url, {JobType.TASK: task}) as key:
+        job_id = await node.commit(SUMMARIZE)
+        await node.until(job_id, "running")
+        task.go.set()
+        done = await node.until(job_id, "completed")
+    assert done["receipt"]["provider_pubkey"] == key.public_hex
+    async with node.http.get(f"{node.url}/v1/jobs/{job_id}") as reply:
+        assert '"result":{"summary":"é","word_count":1},' in await reply.text()
+
+
+async def test_short_jobs_do_not_wait_behind_long_ones(node: Node) -> None:
+    llm, task = Gated({"text": "x"}), Gated()
+    task.go.set()
+    async with our_worker(node.url, {JobType.LLM_INFER: llm, JobType.TASK: task}):
+        long = await node.commit(PROMPT)
+        await node.until(long, "running")
+        await node.until(await node.commit(SUMMARIZE), "completed")
+        assert (await node.job(long))["status"] == "running"
+
+
+async def test_a_run_that_takes_too_long_is_stopped_and_tried_again(node: Node) -> None:
+    task = Gated()
+    async with our_worker(node.url, {JobType.TASK: task}, clock=node.clock):
+        job_id = await node.commit(SUMMARIZE)
+        for _ in range(3):
+            await node.until(job_id, "running")
+            for _ in range(6):
+                await node.pass_time(10)
+                await beat(node)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await task.stopped.wait()
+            task.stopped.clear()
+        assert (await node.until(job_id, "failed"))["result"] == {"error": "timeout"}
+
+
+async def beat(node: Node) -> None:
+    """Lets the worker's heartbeat, which the moved clock has set off, arrive."""
+    before = node.clock.now()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while any(seat.heard_at < before for seat in node.parts.seats):
+            await asyncio.sleep(0.002)
+
+
+async def test_an_executor_that_gives_up_fails_the_job_at_once(node: Node) -> None:
+    task = Gated(ExecutionFailed("prompt_too_long", final=True))
+    task.go.set()
+    async with our_worker(node.url, {JobType.TASK: task}):
+        job_id = await node.commit(SUMMARIZE)
+        assert (await node.until(job_id, "failed"))["result"] == {"error": "prompt_too_long"}
+        assert len(task.payloads) == 1
+
+
+async def test_an_executor_that_breaks_is_a_failed_attempt(node: Node) -> None:
+    task = Gated(RuntimeError("bug"))
+    task.go.set()
+    async with our_worker(node.url, {JobType.TASK: task}):
+        job_id = await node.commit(SUMMARIZE)
+        for attempt in (1, 2):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(task.payloads) < attempt:
+                    await asyncio.sleep(0.002)
+            await node.until(job_id, "pending")
+            await node.pass_time(5)
+        assert (await node.until(job_id, "failed"))["result"] == {"error": "internal_error"}
+
+
+async def test_a_worker_keeps_its_job_through_a_restart_of_the_coordinator(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    task = Gated()
+    async with running_node(tmp_path / "jobs.sqlite3", clock) as node:
+        port = int(node.url.rpartition(":")[2])
+        worker = our_worker(node.url, {JobType.TASK: task})
+        await worker.__aenter__()
+        job_id = await node.commit(SUMMARIZE)
+        await node.until(job_id, "running")
+        node.crash()
+    async with running_node(tmp_path / "jobs.sqlite3", clock, port=port) as node:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not len(node.parts.seats):
+                await asyncio.sleep(0.005)
+        task.go.set()
+        await node.until(job_id, "completed")
+        await worker.__aexit__(None, None, None)
+    assert len(task.payloads) == 1
+
+
+async def test_a_worker_whose_key_sits_elsewhere_now_is_told(node: Node) -> None:
+    task = Gated()
+    async with our_worker(node.url, {JobType.TASK: task}) as key:
+        job_id = await node.commit(SUMMARIZE)
+        await node.until(job_id, "running")
+        async with foreign_worker(node.http, node.url) as thief:
+            ack = await thief.register(provider_pubkey=key.public_hex)
+            assert ack["status"] == "ok"
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await task.stopped.wait()

@@ -1,0 +1,31 @@
+"""Executors that a test controls, where what matters is the worker around them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from dispatchd.worker import Output
+
+
+class Gated:
+    """Says a piece of text for each `step`, and ends with `result` once it is let go."""
+
+    def __init__(self, result: dict[str, object] | Exception | None = None) -> None:
+        self.result = {"summary": "x", "word_count": 1} if result is None else result
+        self.payloads: list[str] = []
+        self.started = asyncio.Event()
+        self.go = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def run(self, payload: str) -> AsyncGenerator[str | Output]:
+        self.payloads.append(payload)
+        self.started.set()
+        try:
+            while not self.go.is_set():
+                yield "text "
+                await asyncio.sleep(0.002)
+        except GeneratorExit:
+            self.stopped.set()
+            raise
+        if isinstance(self.result, Exception):
+            raise self.result
+        yield Output(self.result)
