@@ -5,6 +5,7 @@ A part stands between `<!-- made: NAME -->` and `<!-- end -->`.
 
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -60,11 +61,10 @@ def limits_table() -> str:
 
 def layers() -> str:
     """The order of imports, as pyproject.toml has it."""
-    text = (ROOT / "pyproject.toml").read_text()
-    found = re.search(r"layers = \[\n(.*?)\]", text, re.DOTALL)
-    assert found, "no layers contract in pyproject.toml"
-    names = re.findall(r'"([^"]+)"', found[1])
-    return "\n".join(["```text", *(name.replace("dispatchd.", "") for name in names), "```"])
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = (each for each in settings["contracts"] if each["type"] == "layers")
+    names = [layer.replace("(", "").replace(")", "") for layer in contract["layers"]]
+    return "\n".join(["```text", *names, "```"])
 
 
 MAKERS: Mapping[str, Callable[[], str]] = {
@@ -84,13 +84,14 @@ def made(page: str) -> str:
 
 def main() -> int:
     """Writes the pages, or says which are out of date."""
-    stale = [name for name in PAGES if made((ROOT / name).read_text()) != (ROOT / name).read_text()]
+    pages = {ROOT / name: (ROOT / name).read_text() for name in PAGES}
+    stale = {path: made(text) for path, text in pages.items() if made(text) != text}
     if "--check" in sys.argv:
-        for name in stale:
-            print(f"{name} is out of date; run scripts/make_docs.py")
+        for path in stale:
+            print(f"{path.name} is out of date; run scripts/make_docs.py")
         return 1 if stale else 0
-    for name in stale:
-        (ROOT / name).write_text(made((ROOT / name).read_text()))
+    for path, text in stale.items():
+        path.write_text(text)
     return 0
 
 
