@@ -45,9 +45,8 @@ def moves_diagram() -> str:
 def errors_table() -> str:
     """Every error that a caller can act on, and its HTTP status."""
     rows = ["| error | code | status |", "| --- | --- | --- |"]
-    for kind in errors.DispatchError.__subclasses__():
-        if kind.__module__ == errors.__name__:
-            rows.append(f"| `{kind.__name__}` | `{kind.code}` | {STATUS[kind.code]} |")
+    kinds = errors.DispatchError.__subclasses__()
+    rows += [f"| `{kind.__name__}` | `{kind.code}` | {STATUS[kind.code]} |" for kind in kinds]
     return "\n".join(rows)
 
 

@@ -1,0 +1,245 @@
+"""What cannot be started as asked says so in one sentence, with exit code 2."""
+
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from tests.cli.conftest import Invoke, Started
+from tests.support.process import dispatchd, ended
+
+MODELS = Path(__file__).parents[2] / "models"
+NODE = ("run", "--testnet", "--no-worker", "--port", "0")
+FULL_NODE = ("run", "--testnet", "--port", "0")
+
+Start = Callable[..., str]
+
+
+def assert_one_sentence(code: int, out: str, err: str) -> str:
+    assert "Traceback" not in err
+    assert code == 2, out + err
+    assert out == ""
+    assert err.startswith("dispatchd: "), err
+    assert err.endswith(".\n"), err
+    assert err.count("\n") == 1, err
+    return err
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Start:
+    """The sentence with which a process of its own ends."""
+
+    def of(*arguments: str) -> str:
+        folder = () if "--data-dir" in arguments else ("--data-dir", str(tmp_path / "data"))
+        done: subprocess.CompletedProcess[str] = ended(*arguments, *folder, home=tmp_path / "home")
+        return assert_one_sentence(done.returncode, done.stdout, done.stderr)
+
+    return of
+
+
+def test_a_port_that_is_taken(refused: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = refused("run", "--testnet", "--no-worker", "--port", port)
+    assert port in said
+    assert "--port" in said
+
+
+def test_a_host_that_is_not_ours(refused: Start) -> None:
+    assert "192.0.2.1" in refused(*NODE, "--host", "192.0.2.1")
+
+
+def test_a_data_folder_that_cannot_be_made(refused: Start, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (file, file / "below"):
+        assert "--data-dir" in refused(*NODE, "--data-dir", str(folder))
+
+
+def test_a_database_that_is_none(refused: Start, tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    file.write_bytes(b"This is a letter, not a database. " * 100)
+    before = file.read_bytes()
+    assert str(file) in refused(*NODE, "--db", str(file))
+    assert file.read_bytes() == before
+
+
+def test_a_database_that_is_a_folder(refused: Start, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert str(tmp_path / "folder") in refused(*NODE, "--db", str(tmp_path / "folder"))
+
+
+def test_a_database_of_a_newer_version(refused: Start, tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    db = sqlite3.connect(file)
+    db.execute("PRAGMA user_version = 9999")
+    db.close()
+    said = refused(*NODE, "--db", str(file))
+    assert "newer" in said
+    assert "9999" in said
+
+
+def test_a_database_that_another_node_uses(refused: Start, tmp_path: Path) -> None:
+    with dispatchd(*NODE, "--data-dir", str(tmp_path / "data"), home=tmp_path / "home") as node:
+        node.url()
+        assert "Another dispatchd" in refused(*NODE)
+        assert node.stop() == 0
+
+
+def broken_model(folder: Path, how: str) -> Path:
+    """A copy of the embedded language model with one thing wrong."""
+    shutil.copytree(MODELS / "demo-chat-3m", folder)
+    (onnx,) = folder.rglob("*.onnx")
+    match how:
+        case "weights cut off":
+            onnx.write_bytes(onnx.read_bytes()[:10_000])
+        case "no weights":
+            onnx.unlink()
+        case "weights are text":
+            onnx.write_text("not a graph")
+        case "no tokenizer":
+            (folder / "tokenizer.json").unlink()
+        case "broken tokenizer":
+            (folder / "tokenizer.json").write_text("{}")
+        case "broken config":
+            (folder / "config.json").write_text("{")
+        case "no config":
+            (folder / "config.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "weights cut off",
+        "no weights",
+        "weights are text",
+        "no tokenizer",
+        "broken tokenizer",
+        "broken config",
+        "no config",
+    ],
+)
+def test_a_model_that_is_broken(refused: Start, tmp_path: Path, how: str) -> None:
+    folder = broken_model(tmp_path / "model", how)
+    assert str(folder) in refused(*FULL_NODE, "--model", str(folder))
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "sentiment-cnn"])
+def test_a_model_that_is_no_language_model(refused: Start, name: str) -> None:
+    assert name in refused(*FULL_NODE, "--model", name)
+
+
+def key(**changed: object) -> str:
+    pair = SigningKey.generate()
+    public, secret = list(bytes(pair.verify_key)), list(bytes(pair) + bytes(pair.verify_key))
+    return json.dumps({"publicKey": public, "secretKey": secret} | changed)
+
+
+BROKEN_KEYS: dict[str, Callable[[], str | bytes]] = {
+    "empty": lambda: "",
+    "not JSON": lambda: "key",
+    "not UTF-8": lambda: b"\xff\xfe",
+    "a list": lambda: "[1, 2]",
+    "no secret": lambda: json.dumps({"publicKey": [1] * 32}),
+    "short": lambda: key(secretKey=[1] * 32),
+    "too large a byte": lambda: key(publicKey=[256] * 32),
+    "text for bytes": lambda: key(publicKey="a" * 32),
+    "another's public key": lambda: key(publicKey=list(bytes(SigningKey.generate().verify_key))),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN_KEYS)
+def test_a_key_file_that_holds_no_key(refused: Start, tmp_path: Path, how: str) -> None:
+    file = tmp_path / "key.json"
+    content = BROKEN_KEYS[how]()
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    file.chmod(0o600)
+    assert str(file) in refused(*FULL_NODE, "--key", str(file))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_key_file_that_others_can_read(refused: Start, tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(key())
+    file.chmod(mode)
+    said = refused("worker", "--key", str(file))
+    assert str(file) in said
+    assert "chmod 600" in said
+
+
+def test_a_key_file_that_is_a_folder(refused: Start, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir(mode=0o700)
+    assert "folder" in refused("worker", "--key", str(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://example.org",
+        "http://",
+        "http://:4010",
+        "http://example.org:99999",
+        "http://example.org:port",
+        "http://a b",
+        "://",
+    ],
+)
+def test_a_coordinator_that_is_no_address(refused: Start, address: str) -> None:
+    assert "--coordinator" in refused("worker", "--coordinator", address)
+
+
+def test_without_testnet_it_says_that_payments_are_missing(refused: Start) -> None:
+    said = refused("run")
+    assert "ayments" in said
+    assert "--testnet" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "--testnet", "--network", "moon"), "moon"),
+        (("run", "--testnet", "--network", ""), "etwork"),
+        (("run", "--testnet", "--port", "many"), "--port"),
+        (("run", "--testnet", "--port", "-1"), "--port"),
+        (("run", "--testnet", "--port", "65536"), "--port"),
+        (("run", "--testnet", "--slots", "0"), "--slots"),
+        (("run", "--testnet", "--slots", "1.5"), "--slots"),
+        (("run", "--testnet", "--log-level", "loud"), "--log-level"),
+        (("run", "--testnet", "--no-such-flag"), "--no-such-flag"),
+        (("run", "--testnet", "--port"), "--port"),
+        (("worker", "--slots", "-3"), "--slots"),
+        (("worker", "--capability", "dance"), "--capability"),
+        (("worker", "--provider-type", "toaster"), "--provider-type"),
+        (("dance",), "dance"),
+    ],
+)
+def test_an_argument_that_means_nothing(
+    invoke: Invoke, started: Started, arguments: tuple[str, ...], named: str
+) -> None:
+    result = invoke(*arguments)
+    assert named in assert_one_sentence(result.exit_code, result.stdout, result.stderr)
+    assert started.config is None
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PORT": "many"}, {"DISPATCHD_SLOTS": "0"}, {"NETWORK": "moon"}, {"TESTNET_MODE": "perhaps"}],
+)
+def test_a_variable_that_means_nothing(
+    invoke: Invoke, started: Started, variables: dict[str, Any]
+) -> None:
+    testnet = {} if "TESTNET_MODE" in variables else {"TESTNET_MODE": "true"}
+    result = invoke("run", **testnet, **variables)
+    said = assert_one_sentence(result.exit_code, result.stdout, result.stderr)
+    assert any(word in said for word in (*variables, *variables.values()))
+    assert started.config is None

@@ -1,0 +1,156 @@
+"""Every option has environment variables; a flag wins over them."""
+
+from collections.abc import Callable
+
+import pytest
+
+from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS, Option
+from tests.cli.conftest import Invoke, Started
+
+# For each flag two values that are not its default.
+VALUES: dict[str, tuple[str, str]] = {
+    "--host": ("127.0.0.2", "0.0.0.0"),
+    "--port": ("5001", "0"),
+    "--network": ("solana", "eip155:1"),
+    "--data-dir": ("/srv/a", "/srv/b"),
+    "--db": ("/srv/a.db", "/srv/b.db"),
+    "--key": ("/srv/a.json", "/srv/b.json"),
+    "--slots": ("3", "5"),
+    "--model": ("some/folder", "another"),
+    "--log-level": ("debug", "error"),
+    "--coordinator": ("http://10.0.0.1:4010", "https://example.org"),
+    "--capability": ("llm", "task"),
+    "--provider-type": ("seeker", "SEEKER"),
+    "--trust-code": ("A3F2B1", "000000"),
+}
+COMMANDS = {"run": RUN_OPTIONS, "worker": WORKER_OPTIONS}
+NAMES_OF_THE_NETWORK = {
+    "run": {"TESTNET_MODE", "PORT", "DB_PATH", "NETWORK", "WORKER_KEY_PATH"},
+    "worker": {"COORDINATOR_URL", "WORKER_KEY_PATH", "TRUST_PAIRING_CODE"},
+}
+Outcome = tuple[object, str | None]
+Outcomes = Callable[..., Outcome]
+
+
+def with_values(command: str) -> list[Option]:
+    return [option for option in COMMANDS[command] if option.default is not False]
+
+
+VARIABLES = [
+    (command, option.flag, variable)
+    for command in COMMANDS
+    for option in with_values(command)
+    for variable in option.variables
+]
+
+
+@pytest.fixture
+def outcome(invoke: Invoke, started: Started) -> Outcomes:
+    """What a command would start with these arguments and variables."""
+
+    def of(command: str, *arguments: str, **environment: str) -> Outcome:
+        testnet = ("--testnet",) if command == "run" else ()
+        result = invoke(command, *testnet, *arguments, **environment)
+        assert result.exit_code == 0, result.output
+        return started.config, started.log_level
+
+    return of
+
+
+def test_every_flag_has_values_here() -> None:
+    flags = {option.flag for command in COMMANDS for option in with_values(command)}
+    assert flags == VALUES.keys()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_names_that_people_already_set_are_known(command: str) -> None:
+    known = {variable for option in COMMANDS[command] for variable in option.variables}
+    assert NAMES_OF_THE_NETWORK[command] <= known
+    for option in COMMANDS[command]:
+        assert option.variables[0].startswith("DISPATCHD_")
+
+
+@pytest.mark.parametrize(("command", "flag", "variable"), VARIABLES)
+def test_a_variable_does_what_its_flag_does(
+    outcome: Outcomes, command: str, flag: str, variable: str
+) -> None:
+    value = VALUES[flag][0]
+    by_variable = outcome(command, **{variable: value})
+    assert by_variable == outcome(command, flag, value)
+    assert by_variable != outcome(command)
+
+
+@pytest.mark.parametrize(("command", "flag", "variable"), VARIABLES)
+def test_a_flag_wins_over_a_variable(
+    outcome: Outcomes, command: str, flag: str, variable: str
+) -> None:
+    ours, theirs = VALUES[flag]
+    assert outcome(command, flag, ours, **{variable: theirs}) == outcome(command, flag, ours)
+
+
+@pytest.mark.parametrize(("command", "flag", "variable"), VARIABLES)
+def test_an_empty_variable_is_none(
+    outcome: Outcomes, command: str, flag: str, variable: str
+) -> None:
+    assert outcome(command, **{variable: ""}) == outcome(command)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "flag"),
+    [
+        ("DISPATCHD_PORT", "PORT", "--port"),
+        ("DISPATCHD_DB", "DB_PATH", "--db"),
+        ("DISPATCHD_NETWORK", "NETWORK", "--network"),
+        ("DISPATCHD_KEY", "WORKER_KEY_PATH", "--key"),
+    ],
+)
+def test_our_variable_wins_over_the_common_one(
+    outcome: Outcomes, ours: str, theirs: str, flag: str
+) -> None:
+    first, second = VALUES[flag]
+    assert outcome("run", **{ours: first, theirs: second}) == outcome("run", flag, first)
+
+
+@pytest.mark.parametrize("variable", ["TESTNET_MODE", "DISPATCHD_TESTNET"])
+@pytest.mark.parametrize("value", ["true", "True", "TRUE", "1", "yes", "on"])
+def test_testnet_mode_stands_for_the_flag(
+    invoke: Invoke, started: Started, variable: str, value: str
+) -> None:
+    assert invoke("run", **{variable: value}).exit_code == 0
+    assert started.config is not None
+
+
+@pytest.mark.parametrize("value", ["false", "0", "no", "off", ""])
+def test_testnet_mode_can_be_off(invoke: Invoke, started: Started, value: str) -> None:
+    assert invoke("run", TESTNET_MODE=value).exit_code == 2
+    assert started.config is None
+
+
+def test_no_worker_by_variable(outcome: Outcomes) -> None:
+    alone = outcome("run", "--no-worker")
+    assert outcome("run", DISPATCHD_NO_WORKER="1") == alone
+    assert outcome("run", DISPATCHD_NO_WORKER="0") == outcome("run") != alone
+
+
+def test_several_capabilities_in_one_variable(outcome: Outcomes) -> None:
+    both = outcome("worker", "--capability", "llm", "--capability", "task")
+    assert outcome("worker", DISPATCHD_CAPABILITY="llm task") == both == outcome("worker")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "port", "caip2"),
+    [
+        ((), 4010, "eip155:10143"),
+        (("--network", "monad"), 4010, "eip155:10143"),
+        (("--network", "solana"), 4020, "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"),
+        (("--network", "eip155:10143"), 4010, "eip155:10143"),
+        (("--network", "eip155:1"), 4010, "eip155:1"),
+        (("--network", "solana", "--port", "7"), 7, "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"),
+    ],
+)
+def test_a_network_brings_its_port(
+    invoke: Invoke, started: Started, arguments: tuple[str, ...], port: int, caip2: str
+) -> None:
+    assert invoke("run", "--testnet", *arguments).exit_code == 0
+    assert started.config.host == "127.0.0.1"
+    assert (started.config.port, started.config.network.caip2) == (port, caip2)
