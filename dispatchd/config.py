@@ -3,7 +3,7 @@
 The tables here are also what the README's and ARCHITECTURE's option tables are made from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,9 @@ from msgspec import Struct
 from dispatchd.core.card import ProviderType
 from dispatchd.core.errors import Unusable
 from dispatchd.core.job import JobType
+from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network, find_network
+from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.catalog import DEFAULT_LLM
 
 CAPABILITIES: Mapping[str, JobType] = MappingProxyType(
@@ -68,6 +70,13 @@ _LOG_LEVEL = Option(
     "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
 )
 
+_GRACE = Option(
+    "--grace",
+    ("DISPATCHD_GRACE",),
+    "Seconds that running jobs get to finish when the node is stopped.",
+    default=20.0,
+)
+
 RUN_OPTIONS = (
     Option(
         "--testnet",
@@ -99,6 +108,13 @@ RUN_OPTIONS = (
     _KEY,
     _SLOTS,
     _MODEL,
+    Option(
+        "--limit",
+        ("DISPATCHD_LIMITS",),
+        "NAME=NUMBER, one of the limits in ARCHITECTURE.md.",
+        repeatable=True,
+    ),
+    _GRACE,
     _LOG_LEVEL,
 )
 
@@ -133,6 +149,7 @@ WORKER_OPTIONS = (
     _SLOTS,
     _MODEL,
     _DATA_DIR,
+    _GRACE,
     _LOG_LEVEL,
 )
 
@@ -156,6 +173,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     data_dir: Path
     database: Path
     worker: WorkerConfig | None
+    limits: Limits
+    grace_seconds: float
 
 
 class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
@@ -163,6 +182,7 @@ class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
 
     coordinator: str
     worker: WorkerConfig
+    grace_seconds: float
     trust_code: str | None = None
 
 
@@ -183,6 +203,8 @@ def run_config(values: Mapping[str, Any]) -> RunConfig:
         data_dir=data_dir,
         database=Path(database).expanduser(),
         worker=None if values["no_worker"] else _worker_config(values, data_dir),
+        limits=limits_of(values["limit"]),
+        grace_seconds=values["grace"],
     )
 
 
@@ -194,8 +216,26 @@ def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
         provider_type=PROVIDER_TYPES[values["provider_type"]],
     )
     return RemoteWorkerConfig(
-        coordinator=values["coordinator"], worker=worker, trust_code=values["trust_code"] or None
+        coordinator=values["coordinator"],
+        worker=worker,
+        grace_seconds=values["grace"],
+        trust_code=values["trust_code"] or None,
     )
+
+
+def limits_of(settings: Sequence[str]) -> Limits:
+    """The limits with these changes, each `name=number`; raises `Unusable`."""
+    values = dict(setting.partition("=")[::2] for setting in settings)
+    for name in values.keys() - set(Limits.__struct_fields__):
+        raise Unusable(f"--limit {name}: there is no such limit; ARCHITECTURE.md lists them.")
+    try:
+        limits = msgspec.convert(values, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise Unusable(f"--limit: {plain_sentence(error)}.") from None
+    for name in values:
+        if getattr(limits, name) < 0:
+            raise Unusable(f"--limit {name} must not be negative.")
+    return limits
 
 
 def _worker_config(values: Mapping[str, Any], data_dir: Path) -> WorkerConfig:

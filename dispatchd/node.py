@@ -6,12 +6,13 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from types import FrameType
 from typing import Any, Self
 
 from msgspec import Struct
 
 from dispatchd import __version__
-from dispatchd.api.app import build_app, listening
+from dispatchd.api.app import Edge
 from dispatchd.config import RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.matching import Matching
@@ -26,6 +27,7 @@ from dispatchd.core.limits import Limits
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.generate import load_text_model
+from dispatchd.feed import Feed
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from dispatchd.worker import Executor
 from dispatchd.worker.dial import Dialler, coordinator_url
@@ -45,6 +47,7 @@ except ImportError:
     uvloop = None  # type: ignore[assignment]
 
 TASK_SLOTS = 4
+_SIGNAL_EXIT = 128
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 
 Part = Coroutine[Any, Any, None]
@@ -67,16 +70,25 @@ class Coordination(Struct, frozen=True):
     work: Work
     matching: Matching
     sweep: Sweep
+    feed: Feed
 
     @classmethod
     def over(cls, store: SqliteStore, clock: Clock, limits: Limits) -> Self:
         """Builds the parts."""
         seats = Seats()
+        feed = Feed(limits.watchers_max)
         matching = Matching(store.jobs, seats, clock, limits)
-        work = Work(store.jobs, store.trust, seats, matching, clock, limits)
-        sweep = Sweep(store.jobs, seats, matching, work, clock, limits)
-        coordinator = Coordinator(store.jobs, store.trust, seats, matching, clock, limits)
-        return cls(seats, coordinator, work, matching, sweep)
+        work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits)
+        sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
+        coordinator = Coordinator(store.jobs, store.trust, seats, matching, feed, clock, limits)
+        return cls(seats, coordinator, work, matching, sweep, feed)
+
+    async def drain(self, edge: Edge, grace_seconds: float) -> None:
+        """Takes no more jobs, lets running ones finish in time and puts the others back."""
+        self.coordinator.stop()
+        await edge.tell_stopping()
+        await self.work.let_finish(grace_seconds)
+        self.feed.close()
 
 
 class Running(Struct, frozen=True):
@@ -105,7 +117,7 @@ async def run_node(
     config: RunConfig, announce: Callable[[Running], None], stop: asyncio.Event
 ) -> None:
     """Runs a coordinator, with a worker of its own where configured, until `stop`."""
-    clock, limits = SystemClock(), Limits()
+    clock, limits = SystemClock(), config.limits
     async with open_sqlite(config.database) as store:
         crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
         here = Coordination.over(store, clock, limits)
@@ -114,10 +126,11 @@ async def run_node(
             source = SeatedWorker(here.work, crew.card, clock, limits)
             worker = Worker(source, crew.executors, crew.key, clock)
             parts += [source.run(), worker.run(crew.card.slots)]
-        app = build_app(here.coordinator, here.work, config.network, clock, limits)
-        async with _together(parts), listening(app, config.host, config.port) as port:
+        edge = Edge(here.coordinator, here.work, config.network, clock, limits)
+        async with _together(parts), edge.listening(config.host, config.port) as port:
             announce(Running(__version__, config, port, crew))
             await stop.wait()
+            await here.drain(edge, config.grace_seconds)
 
 
 async def run_worker(
@@ -135,6 +148,7 @@ async def run_worker(
     async with _together(parts):
         announce(crew)
         await stop.wait()
+        await source.drain(config.grace_seconds)
 
 
 def _hire(config: WorkerConfig) -> Crew:
@@ -191,11 +205,17 @@ async def _together(parts: list[Part]) -> AsyncIterator[None]:
 
 @contextmanager
 def _signals_setting(stop: asyncio.Event) -> Iterator[None]:
+    """The first signal sets the event; the second ends the process at once."""
     loop = asyncio.get_running_loop()
-    former = {
-        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    received: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(_SIGNAL_EXIT + number)
+        loop.call_soon_threadsafe(stop.set)
+
+    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

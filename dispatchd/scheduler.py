@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import Fault, Grant, Job, JobType, Millis, Refusal, Tier
 from dispatchd.core.limits import Limits
+from dispatchd.core.record import Blame
 
-WORKER_GONE = Fault("worker_disconnected")
+WORKER_GONE = Fault("worker_disconnected", Blame.LOST)
 
 
 class Retry(Struct, frozen=True):
@@ -80,7 +81,7 @@ def after_fault(
 def overdue_fault(job: Job, now: Millis) -> Fault:
     """Why a leased job is overdue: its run was too long, or its worker has gone."""
     ran_too_long = job.run_until is not None and job.run_until <= now
-    return Fault("timeout") if ran_too_long else WORKER_GONE
+    return Fault("timeout", Blame.TIMED_OUT) if ran_too_long else WORKER_GONE
 
 
 def _millis(seconds: float) -> int:

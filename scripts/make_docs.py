@@ -3,6 +3,9 @@
 A part stands between `<!-- made: NAME -->` and `<!-- end -->`.
 """
 
+import ast
+import inspect
+import itertools
 import re
 import sys
 import tomllib
@@ -51,10 +54,16 @@ def errors_table() -> str:
 
 
 def limits_table() -> str:
-    """Every limit and its default."""
-    limits = Limits()
-    rows = ["| limit | default |", "| --- | --- |"]
-    rows += [f"| `{name}` | {getattr(limits, name):,} |" for name in limits.__struct_fields__]
+    """Every limit, its default, and the sentence that stands below it in the source."""
+    (struct,) = ast.parse(inspect.getsource(Limits)).body
+    assert isinstance(struct, ast.ClassDef)
+    rows = ["| limit | default | |", "| --- | --- | --- |"]
+    for field, text in itertools.pairwise(struct.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+            name = ast.unparse(field.target)
+            sentence = " ".join(ast.literal_eval(text.value).split())
+            rows.append(f"| `{name}` | {getattr(Limits(), name):,.10g} | {sentence} |")
+    assert len(rows) == 2 + len(Limits.__struct_fields__), "a limit has no sentence"
     return "\n".join(rows)
 
 

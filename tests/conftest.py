@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,25 @@ def clock() -> FakeClock:
 async def node(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Node]:
     async with running_node(tmp_path / "jobs.sqlite3", clock) as running:
         yield running
+
+
+def misses_a_program(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    """Where every program must be there (CI), a test that is skipped for one has failed."""
+    skipped = report.skipped and "Skipped: needs program:" in str(report.longrepr)
+    return skipped and "DISPATCHD_NO_SKIPS" in os.environ
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if misses_a_program(report):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if misses_a_program(report):
+        report.outcome = "failed"
+    return report

@@ -1,11 +1,14 @@
 """The HTTP application of one network: all routes behind one error edge."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
+from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.errors import errors_as_json
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.status import StatusRoutes
@@ -19,6 +22,7 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network
 
 _SHUTDOWN_SECONDS = 3.0
+_BACKLOG = 1024
 
 
 class Routes(Protocol):
@@ -29,45 +33,65 @@ class Routes(Protocol):
         ...
 
 
-def build_app(
-    coordinator: Coordinator, work: Work, network: Network, clock: Clock, limits: Limits
-) -> web.Application:
-    """The application; what it serves is all in its arguments."""
-    app = web.Application(middlewares=[errors_as_json], client_max_size=limits.body_bytes_max)
-    status = StatusRoutes(coordinator, network, clock)
-    workers = WorkerRoutes(work, clock, limits)
-    groups: Iterable[Routes] = (JobRoutes(coordinator, network), TrustRoutes(coordinator), status)
-    for routes in groups:
-        routes.add_to(app.router)
+class Edge:
+    """The application of one network; what it serves is all in its arguments."""
 
-    async def root(request: web.Request) -> web.StreamResponse:
+    def __init__(
+        self, coordinator: Coordinator, work: Work, network: Network, clock: Clock, limits: Limits
+    ) -> None:
+        self._limits = limits
+        self._status = StatusRoutes(coordinator, network, clock)
+        self._workers = WorkerRoutes(work, clock, limits)
+        self._app = web.Application(
+            middlewares=[errors_as_json], client_max_size=limits.body_bytes_max
+        )
+        groups: Iterable[Routes] = (
+            JobRoutes(coordinator, network, limits),
+            TrustRoutes(coordinator, limits),
+            self._status,
+        )
+        for routes in groups:
+            routes.add_to(self._app.router)
+        self._app.router.add_get("/", self._root)
+        self._app.on_shutdown.append(lambda _: self._workers.close())
+
+    async def tell_stopping(self) -> None:
+        """Lets the workers know that they get no more jobs."""
+        await self._workers.tell_stopping()
+
+    @asynccontextmanager
+    async def listening(self, host: str, port: int) -> AsyncIterator[int]:
+        """Serves on a port, 0 meaning any; yields the port that it got.
+
+        Raises `Unusable` where the port cannot be had.
+        """
+        runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        await runner.setup()
+        server = runner.server
+        assert server is not None  # noqa: S101 - for the types: setup has made it
+        loop = asyncio.get_running_loop()
+        guard = Guard(self._limits)
+        make = partial(Connection, server, guard, loop=loop, access_log=None)
+        try:
+            listener = await _listen(loop, make, host, port)
+            try:
+                yield listener.sockets[0].getsockname()[1]
+            finally:
+                listener.close()
+        finally:
+            await runner.cleanup()
+
+    async def _root(self, request: web.Request) -> web.StreamResponse:
         if web.WebSocketResponse().can_prepare(request):
-            return await workers.serve(request)
-        return status.introduction()
-
-    app.router.add_get("/", root)
-    app.on_shutdown.append(lambda _: workers.close())
-    return app
+            return await self._workers.serve(request)
+        return self._status.introduction()
 
 
-@asynccontextmanager
-async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serves the application on a port, 0 meaning any; yields the port that it got.
-
-    Raises `Unusable` where the port cannot be had.
-    """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
-    await runner.setup()
+async def _listen(
+    loop: asyncio.AbstractEventLoop, make: Callable[[], Connection], host: str, port: int
+) -> asyncio.Server:
     try:
-        await _start(runner, host, port)
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-async def _start(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
+        return await loop.create_server(make, host, port, backlog=_BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unusable(

@@ -1,20 +1,25 @@
 """Reads request bodies and query parameters, strictly."""
 
+import asyncio
 import codecs
 
 from aiohttp import web
 
-from dispatchd.core.errors import Invalid, UnsupportedMediaType
+from dispatchd.core.errors import Invalid, TooSlow, UnsupportedMediaType
+from dispatchd.core.limits import Limits
 
 
-async def json_text(request: web.Request) -> str:
-    """The body's text; raises where it is not declared as JSON or is not UTF-8."""
+async def json_text(request: web.Request, limits: Limits) -> str:
+    """The body's text; raises where it is slow, not declared as JSON or not UTF-8."""
     if not (request.content_type == "application/json" or request.content_type.endswith("+json")):
         raise UnsupportedMediaType("Content-Type must be application/json")
     if not _is_utf8(request.charset or "utf-8"):
         raise UnsupportedMediaType("The charset must be UTF-8")
     try:
-        return (await request.read()).decode("utf-8")
+        async with asyncio.timeout(limits.body_seconds):
+            return (await request.read()).decode("utf-8")
+    except TimeoutError:
+        raise TooSlow("The body did not arrive in time") from None
     except UnicodeDecodeError:
         raise Invalid("The body is not valid UTF-8") from None
 

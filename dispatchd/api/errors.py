@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from dispatchd.core.errors import (
     BadReceipt,
+    Conflict,
     DispatchError,
     ExecutionFailed,
     Invalid,
@@ -16,7 +18,10 @@ from dispatchd.core.errors import (
     NotFound,
     NoTrustedWorker,
     PairingRefused,
+    Stopping,
     StoreUnavailable,
+    TooMany,
+    TooSlow,
     UnsupportedMediaType,
     Unusable,
 )
@@ -29,12 +34,16 @@ STATUS = MappingProxyType(
         PairingRefused.code: 400,
         BadReceipt.code: 400,
         NotFound.code: 404,
+        TooSlow.code: 408,
         LeaseLost.code: 409,
+        Conflict.code: 409,
         UnsupportedMediaType.code: 415,
         NoTrustedWorker.code: 422,
+        TooMany.code: 429,
         ExecutionFailed.code: 500,
         Unusable.code: 500,
         StoreUnavailable.code: 503,
+        Stopping.code: 503,
     }
 )
 _RETRY_SECONDS = 5
@@ -71,8 +80,15 @@ def _reply(error: DispatchError) -> web.Response:
     body: dict[str, object] = {"error": str(error)}
     if isinstance(error, NoTrustedWorker):
         body["job_id"] = error.job_id
-    headers = {"Retry-After": str(_RETRY_SECONDS)} if error.code == StoreUnavailable.code else None
-    return json_response(body, STATUS[error.code], headers)
+    return json_response(body, STATUS[error.code], _retry_after(error))
+
+
+def _retry_after(error: DispatchError) -> dict[str, str] | None:
+    if isinstance(error, TooMany):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
+    if isinstance(error, StoreUnavailable | Stopping):
+        return {"Retry-After": str(_RETRY_SECONDS)}
+    return None
 
 
 def _http_reply(error: web.HTTPException) -> web.Response:

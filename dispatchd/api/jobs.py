@@ -7,19 +7,24 @@ from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
 from dispatchd.api.errors import json_response
-from dispatchd.api.schema import Policy, choice, parse_order
+from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
+from dispatchd.core.errors import Invalid
 from dispatchd.core.job import Job, JobStatus, JobType, Tier
+from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network
 from dispatchd.core.prices import in_dollars, price
+
+_KEY_CHARS_MAX = 255
 
 
 class JobRoutes:
     """The routes under /v1/jobs, and the quote."""
 
-    def __init__(self, coordinator: Coordinator, network: Network) -> None:
+    def __init__(self, coordinator: Coordinator, network: Network, limits: Limits) -> None:
         self._coordinator = coordinator
+        self._limits = limits
         self._network = network
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -50,14 +55,40 @@ class JobRoutes:
         return await self._commit(request, Tier.CHEAP)
 
     async def _commit(self, request: web.Request, tier: Tier) -> web.Response:
-        order = parse_order(await json_text(request), tier)
-        job_id = str(uuid.uuid4())
-        await self._coordinator.submit(order, job_id)
-        return json_response({"job_id": job_id}, 201)
+        key = _idempotency_key(request)
+        order = parse_order(await json_text(request, self._limits), tier)
+        if key is not None:
+            order = with_fingerprint(order)
+        submitted = await self._coordinator.submit(order, str(uuid.uuid4()), key)
+        headers = {"Idempotent-Replay": "true"} if submitted.replayed else None
+        return json_response({"job_id": submitted.job_id}, 201, headers)
 
     async def _get(self, request: web.Request) -> web.Response:
-        job = await self._coordinator.get(request.match_info["id"].lower())
+        job_id = request.match_info["id"].lower()
+        seconds = self._seconds_to_wait(request)
+        if seconds > 0:
+            job = await self._coordinator.wait(job_id, seconds)
+        else:
+            job = await self._coordinator.get(job_id)
         return web.Response(text=job_text(job), content_type="application/json", charset="utf-8")
+
+    def _seconds_to_wait(self, request: web.Request) -> float:
+        wait = parameter(request, "wait")
+        if wait is None:
+            return 0
+        longest = self._limits.wait_seconds_max
+        if not wait.isascii() or not wait.isdigit() or int(wait[:9]) > longest:
+            raise Invalid(f"wait must be a whole number of seconds from 0 to {longest:g}")
+        return int(wait)
+
+
+def _idempotency_key(request: web.Request) -> str | None:
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
+        return None
+    if len(keys) > 1 or not 1 <= len(keys[0]) <= _KEY_CHARS_MAX or not keys[0].isprintable():
+        raise Invalid(f"Idempotency-Key must be one value of 1 to {_KEY_CHARS_MAX} characters")
+    return keys[0]
 
 
 def job_text(job: Job) -> str:

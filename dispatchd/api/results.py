@@ -13,6 +13,7 @@ from dispatchd.core.errors import BadReceipt, LeaseLost, StoreUnavailable
 from dispatchd.core.job import Completion, Fault, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import hash_of
+from dispatchd.core.record import Blame
 from dispatchd.wire.messages import (
     ErrorFrame,
     JobCancel,
@@ -48,7 +49,7 @@ class Results:
             await self._send(ErrorFrame("LEASE_LOST", f"job {message.job_id} is not yours to end"))
             return
         if isinstance(message.output, UnsetType):
-            await self._fail(seat, lease, Fault("missing_output", refused=True))
+            await self._fail(seat, lease, Fault("missing_output"))
             return
         output = bytes(message.output).decode()
         receipt, signature = message.receipt, message.receipt_signature
@@ -58,7 +59,7 @@ class Results:
         if _absent(receipt):
             submitted = await self._receipt_of(message.job_id)
             if submitted is None:
-                await self._fail(seat, lease, Fault("missing_receipt", refused=True))
+                await self._fail(seat, lease, Fault("missing_receipt", Blame.BAD_RECEIPTS))
                 return
             receipt, signature = submitted.receipt, submitted.signature
         claimed = hash_of(output) if _absent(message.output_hash) else _text(message.output_hash)
@@ -68,7 +69,7 @@ class Results:
 
     async def reject(self, seat: Seat, message: JobReject) -> None:
         """The worker turns a job down."""
-        fault = Fault(_text(message.reason) or "rejected", final=message.final, refused=True)
+        fault = Fault(_text(message.reason) or "rejected", Blame.REJECTED, final=message.final)
         await self._fail(seat, _lease(seat, message.job_id, message.attempt), fault)
 
     async def progress(self, seat: Seat, message: JobProgress) -> None:

@@ -1,5 +1,6 @@
 """The shapes of requests: loose JSON becomes a frozen value here, or an error naming the field."""
 
+import hashlib
 import re
 from enum import StrEnum
 from types import MappingProxyType
@@ -7,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+from msgspec.structs import replace
 
 from dispatchd.coordinator.coordinator import Order
 from dispatchd.core.card import KEY_PATTERN
@@ -127,6 +129,14 @@ def parse_order(body: str, tier: Tier) -> Order:
     if inner.job_type is not commit.job_type:
         raise Invalid(f"payload.job_type must be {commit.job_type}, like job_type")
     return Order(commit.job_type, tier, commit.privacy_class, commit.user_id, payload)
+
+
+def with_fingerprint(order: Order) -> Order:
+    """The order with what makes it equal to a repeated one: endpoint and body, however printed."""
+    payload = msgspec.json.decode(order.payload)
+    parts = (order.tier, order.job_type, order.privacy, payload)
+    text = msgspec.json.encode(parts, order="deterministic")
+    return replace(order, fingerprint=hashlib.sha256(text).hexdigest())
 
 
 def decode(text: str, shape: type[_T], where: str = "") -> _T:

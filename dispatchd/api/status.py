@@ -1,16 +1,19 @@
 """How the node is."""
 
+import msgspec
 from aiohttp import web
 
 from dispatchd import __version__
 from dispatchd.api.errors import json_response
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.seats import Seat
 from dispatchd.core.clock import Clock, iso
 from dispatchd.core.network import Network
+from dispatchd.core.record import WorkerRecord
 
 
 class StatusRoutes:
-    """Health, and a short introduction for whoever opens the address in a browser."""
+    """Health, the workers, and an introduction for whoever opens the address in a browser."""
 
     def __init__(self, coordinator: Coordinator, network: Network, clock: Clock) -> None:
         self._coordinator = coordinator
@@ -20,16 +23,21 @@ class StatusRoutes:
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
         router.add_get("/v1/health", self._health)
+        router.add_get("/v1/workers", self._workers)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return json_response(
-            {
-                "status": "ok",
-                "workers_online": self._coordinator.workers_online,
-                "network": self._network.caip2,
-                "timestamp": iso(self._clock.now()),
-            }
-        )
+        problems = self._coordinator.problems
+        health: dict[str, object] = {
+            "status": "degraded" if problems else "ok",
+            "workers_online": self._coordinator.workers_online,
+            "network": self._network.caip2,
+            "timestamp": iso(self._clock.now()),
+        }
+        return json_response(health | ({"problems": problems} if problems else {}))
+
+    async def _workers(self, _: web.Request) -> web.Response:
+        workers = await self._coordinator.workers()
+        return json_response({"workers": [_shown(seat, record) for seat, record in workers]})
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""
@@ -42,3 +50,16 @@ class StatusRoutes:
                 "try": "/v1/quote?job_type=LLM_INFER&policy=AUTO",
             }
         )
+
+
+def _shown(seat: Seat, record: WorkerRecord) -> dict[str, object]:
+    card = seat.card
+    return {
+        "provider_pubkey": card.provider_pubkey,
+        "provider_type": card.provider_type,
+        "capabilities": sorted(card.capabilities),
+        "models": list(card.models),
+        "max_concurrent_jobs": sum(slots.count for slots in card.slots),
+        "active_jobs": len(seat.held),
+        "record": msgspec.structs.asdict(record),
+    }

@@ -8,13 +8,15 @@ from dispatchd.api.schema import TrustClaim, TrustCreate, decode
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
 from dispatchd.core.errors import Invalid
+from dispatchd.core.limits import Limits
 
 
 class TrustRoutes:
     """The routes under /v1/trust."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, limits: Limits) -> None:
         self._coordinator = coordinator
+        self._limits = limits
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
@@ -23,14 +25,14 @@ class TrustRoutes:
         router.add_get("/v1/trust/list", self._list)
 
     async def _create(self, request: web.Request) -> web.Response:
-        wanted = decode(await json_text(request), TrustCreate)
+        wanted = decode(await json_text(request, self._limits), TrustCreate)
         code = await self._coordinator.create_code(wanted.user_id)
         return json_response({"pairing_code": code.code, "expires_at": iso(code.expires_at)}, 201)
 
     async def _claim(self, request: web.Request) -> web.Response:
-        claim = decode(await json_text(request), TrustClaim)
+        claim = decode(await json_text(request, self._limits), TrustClaim)
         pairing = await self._coordinator.claim_code(
-            claim.pairing_code, claim.provider_pubkey.lower()
+            claim.pairing_code, claim.provider_pubkey.lower(), request.remote or ""
         )
         return json_response({"user_id": pairing.user_id, "paired_at": iso(pairing.paired_at)})
 

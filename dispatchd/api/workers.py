@@ -36,8 +36,6 @@ from dispatchd.wire.messages import (
 
 log = logging.getLogger(__name__)
 
-_PATH = "/"
-
 
 class WorkerConnection:
     """One worker's socket, from its first frame to its end."""
@@ -54,12 +52,17 @@ class WorkerConnection:
         self._deliveries = Deliveries(work, clock, limits, self.send)
         self._results = Results(work, clock, limits, self.send)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._second = 0
+        self._frames = 0
 
     async def run(self) -> None:
         """Serves the worker until either side closes the connection."""
         self._spawn(self._close_unless_registered())
         try:
             async for frame in self._socket:
+                if self._too_many_frames():
+                    await self._socket.close(code=1008, message=b"too many frames")
+                    break
                 if frame.type is WSMsgType.TEXT:
                     await self._receive(frame.data)
                 elif frame.type is WSMsgType.BINARY:
@@ -81,6 +84,14 @@ class WorkerConnection:
         if self._seat is not None:
             await self._work.leave(self._seat)
             log.info("worker %s left", self._seat.key[:8])
+
+    def _too_many_frames(self) -> bool:
+        """Counts frames by the second."""
+        second = self._clock.now() // 1000
+        if second != self._second:
+            self._second, self._frames = second, 0
+        self._frames += 1
+        return self._frames > self._limits.frames_per_second_max
 
     async def _receive(self, text: str) -> None:
         if self._seat is not None:
@@ -169,18 +180,24 @@ class WorkerRoutes:
         self._work = work
         self._clock = clock
         self._limits = limits
-        self._open: set[web.WebSocketResponse] = set()
+        self._open: dict[web.WebSocketResponse, WorkerConnection] = {}
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serves a worker on this request's connection until it ends."""
         socket = web.WebSocketResponse(max_msg_size=self._limits.frame_bytes_max, timeout=2.0)
         await socket.prepare(request)
-        self._open.add(socket)
+        connection = WorkerConnection(socket, self._work, self._clock, self._limits)
+        self._open[socket] = connection
         try:
-            await WorkerConnection(socket, self._work, self._clock, self._limits).run()
+            await connection.run()
         finally:
-            self._open.discard(socket)
+            del self._open[socket]
         return socket
+
+    async def tell_stopping(self) -> None:
+        """Lets every worker know that it gets no more jobs here."""
+        message = ErrorFrame("SHUTTING_DOWN", "This coordinator is shutting down.")
+        await asyncio.gather(*(connection.send(message) for connection in self._open.values()))
 
     async def close(self) -> None:
         """Says goodbye to every worker."""

@@ -10,7 +10,11 @@ import click
 from dispatchd.config import Option
 
 Command = Callable[..., Any]
-_RANGES = {"--port": click.IntRange(0, 65535), "--slots": click.IntRange(1, 256)}
+_RANGES = {
+    "--port": click.IntRange(0, 65535),
+    "--slots": click.IntRange(1, 256),
+    "--grace": click.FloatRange(0),
+}
 
 
 def with_options(options: Sequence[Option]) -> Callable[[Command], Command]:

@@ -5,17 +5,30 @@ import secrets
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.matching import Matching
-from dispatchd.coordinator.seats import Seats
+from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import NotFound, NoTrustedWorker
-from dispatchd.core.job import Job, JobStatus, JobType, Privacy, Tier
+from dispatchd.core.errors import NotFound, NoTrustedWorker, PairingRefused, Stopping
+from dispatchd.core.job import (
+    ENDED,
+    IdempotencyKey,
+    Job,
+    JobStatus,
+    JobType,
+    Millis,
+    Privacy,
+    Tier,
+)
 from dispatchd.core.limits import Limits
+from dispatchd.core.record import WorkerRecord
 from dispatchd.core.trust import Pairing, PairingCode
+from dispatchd.feed import Feed
 from dispatchd.scheduler import rank
 from dispatchd.store import JobStore, TrustStore
 
 _CODE_BYTES = 3
+_STOPPING = "The node is shutting down and takes no more jobs"
 
 
 class Order(Struct, frozen=True):
@@ -26,6 +39,15 @@ class Order(Struct, frozen=True):
     privacy: Privacy
     user_id: str
     payload: str
+    fingerprint: str = ""
+    """Equal for equal requests: the endpoint and the body."""
+
+
+class Submitted(Struct, frozen=True):
+    """The job that an order has become, or had become before."""
+
+    job_id: str
+    replayed: bool
 
 
 class Coordinator:
@@ -37,6 +59,7 @@ class Coordinator:
         trust: TrustStore,
         seats: Seats,
         matching: Matching,
+        feed: Feed,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -44,25 +67,60 @@ class Coordinator:
         self._trust = trust
         self._seats = seats
         self._matching = matching
+        self._feed = feed
+        self._stopping = False
         self._clock = clock
         self._limits = limits
+        self._guesses = Guesses(limits)
 
     @property
     def workers_online(self) -> int:
         """How many workers are connected, the node's own included."""
         return len(self._seats)
 
-    async def submit(self, order: Order, job_id: str) -> None:
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the node at the moment, in sentences."""
+        stopping = [_STOPPING] if self._stopping else []
+        return stopping + ([self._jobs.problem] if self._jobs.problem is not None else [])
+
+    def stop(self) -> None:
+        """From now on no job is taken and none is given out; those that run go on."""
+        self._stopping = True
+        self._matching.stop()
+
+    async def submit(self, order: Order, job_id: str, key: str | None = None) -> Submitted:
         """Stores a job; once this returns, it survives anything that happens to the process.
 
-        Raises `NoTrustedWorker` for a PRIVATE job that nobody online may do, stored as failed.
+        With an idempotency `key`, a repeated order gives the first one's job. Raises
+        `NoTrustedWorker` for a PRIVATE job that nobody online may do, which is stored as failed;
+        `Conflict`, `TooMany`, `Stopping`.
         """
         job = self._new_job(order, job_id)
+        name = self._idempotency_key(order, key, job.created_at) if key is not None else None
+        if name is not None and (older := await self._jobs.replay(name)) is not None:
+            return Submitted(older, replayed=True)
+        if self._stopping:
+            raise Stopping(_STOPPING)
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job_id)
-        await self._jobs.add(job)
+        with self._matching.place_in_queue():
+            stored = await self._jobs.add(job, name, self._limits.open_jobs_per_user_max)
+        if stored != job_id:
+            self._matching.leave_queue(1)
+            return Submitted(stored, replayed=True)
         self._matching.job_waits(job.lane)
+        return Submitted(job_id, replayed=False)
+
+    async def wait(self, job_id: str, seconds: float) -> Job:
+        """A job as it is when it has ended, or after so long; raises `NotFound`."""
+        with self._feed.watching(job_id) as bell:
+            job = await self.get(job_id)
+            if bell is None or job.status in ENDED:
+                return job
+            await self._clock.wait(bell, seconds)
+        return await self.get(job_id)
 
     async def get(self, job_id: str) -> Job:
         """A job by its id; raises `NotFound`."""
@@ -70,6 +128,12 @@ class Coordinator:
         if job is None:
             raise NotFound("Job not found")
         return job
+
+    async def workers(self) -> list[tuple[Seat, WorkerRecord]]:
+        """The workers that are connected, each with its record."""
+        seats = list(self._seats)
+        records = await self._jobs.records([seat.key for seat in seats])
+        return [(seat, records.get(seat.key, WorkerRecord())) for seat in seats]
 
     async def create_code(self, user_id: str) -> PairingCode:
         """A fresh code with which a worker's owner can claim this user's trust."""
@@ -80,9 +144,18 @@ class Coordinator:
             if await self._trust.add_code(code, now):
                 return code
 
-    async def claim_code(self, code: str, provider_pubkey: str) -> Pairing:
-        """Pairs the user of a code with a worker; raises `PairingRefused`."""
-        pairing = await self._trust.claim_code(code, provider_pubkey, self._clock.now())
+    async def claim_code(self, code: str, provider_pubkey: str, address: str) -> Pairing:
+        """Pairs the user of a code with a worker.
+
+        Raises `PairingRefused`, and `TooMany` after too many wrong codes from this address.
+        """
+        now = self._clock.now()
+        self._guesses.refuse_if_spent(address, now)
+        try:
+            pairing = await self._trust.claim_code(code, provider_pubkey, now)
+        except PairingRefused:
+            self._guesses.note(address, now)
+            raise
         if (seat := self._seats.with_key(provider_pubkey)) is not None:
             self._seats.trust(seat, pairing.user_id)
             self._matching.trusted(seat)
@@ -104,3 +177,7 @@ class Coordinator:
             created_at=now,
             rank=rank(order.tier, now, self._limits),
         )
+
+    def _idempotency_key(self, order: Order, key: str, now: Millis) -> IdempotencyKey:
+        since = now - round(self._limits.idempotency_seconds * 1000)
+        return IdempotencyKey(order.user_id, key, order.fingerprint, since)

@@ -6,12 +6,14 @@ a wake-up depends on what changed, not on how many workers are idle or how long 
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable
+from dispatchd.core.errors import StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
 from dispatchd.core.limits import Limits
 from dispatchd.scheduler import grant, may_offer
@@ -22,6 +24,7 @@ log = logging.getLogger(__name__)
 JOBS_PER_LANE_MAX = 64
 _INSURANCE_SECONDS = 15.0
 _STORE_RETRY_SECONDS = 1.0
+_QUEUE_RETRY_SECONDS = 5.0
 
 
 class Matching:
@@ -37,6 +40,8 @@ class Matching:
         self._changed: set[Lane] = set()
         self._fresh: list[Offer] = []
         self._ring = asyncio.Event()
+        self._queued = 0
+        self._stopping = False
 
     @property
     def lanes(self) -> list[Lane]:
@@ -47,6 +52,31 @@ class Matching:
         """Rings: a job of that lane has come, or may be offered again."""
         self._changed.add(lane)
         self._ring.set()
+
+    def job_returns(self, lane: Lane) -> None:
+        """A job is pending again."""
+        self._queued += 1
+        self.job_waits(lane)
+
+    @contextmanager
+    def place_in_queue(self) -> Iterator[None]:
+        """Takes a place for a job that is being stored; raises `TooMany` where there is none."""
+        if self._queued >= self._limits.queue_jobs_max:
+            raise TooMany("The queue is full", _QUEUE_RETRY_SECONDS)
+        self._queued += 1
+        try:
+            yield
+        except BaseException:
+            self._queued -= 1
+            raise
+
+    def leave_queue(self, count: int) -> None:
+        """So many jobs no longer wait."""
+        self._queued = max(0, self._queued - count)
+
+    def stop(self) -> None:
+        """From now on nobody is given a job."""
+        self._stopping = True
 
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
@@ -80,11 +110,13 @@ class Matching:
             if not await self._clock.wait(self._ring, _INSURANCE_SECONDS):
                 await self._look_at_store()
             self._ring.clear()
-            await self._match(self._lanes_to_look_at())
+            if not self._stopping:
+                await self._match(self._lanes_to_look_at())
 
     async def _look_at_store(self) -> None:
         try:
             self._changed.update(await self._store.waiting_lanes())
+            self._queued = await self._store.count_waiting()
         except StoreUnavailable as error:
             log.warning("cannot look for waiting jobs: %s", error)
 
@@ -165,6 +197,7 @@ class Matching:
             raise
         for (offer, granted), stands in zip(pairs, agreed, strict=True):
             if stands:
+                self.leave_queue(1)
                 await self._deliver(offer, granted)
             else:
                 self._return_to_bench([offer])
@@ -174,7 +207,7 @@ class Matching:
         held = Held(granted.leased)
         if offer.assignment.done() or offer.seat.left.is_set():
             await self._store.put_back(held.lease, granted.job)
-            self.job_waits(granted.job.lane)
+            self.job_returns(granted.job.lane)
             return
         offer.seat.held[held.job.id] = held
         offer.assignment.set_result(_assignment(held))

@@ -9,6 +9,7 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NoTrustedWorker, StoreUnavailable
 from dispatchd.core.job import Lane, Lease, Millis
 from dispatchd.core.limits import Limits
+from dispatchd.feed import Feed
 from dispatchd.scheduler import overdue_fault
 from dispatchd.store import JobStore
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 NO_ELIGIBLE_WORKER = "no_eligible_worker"
 _OVERDUE_AT_ONCE = 256
+_KEYS_EVERY: Millis = 3_600_000
 
 
 class Sweep:
@@ -27,6 +29,7 @@ class Sweep:
         seats: Seats,
         matching: Matching,
         work: Work,
+        feed: Feed,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -34,10 +37,12 @@ class Sweep:
         self._seats = seats
         self._matching = matching
         self._work = work
+        self._feed = feed
         self._clock = clock
         self._limits = limits
         self._started_at = clock.now()
         self._renewed_at = clock.now()
+        self._forgot_at = 0
 
     async def run(self) -> None:
         """Sweeps for as long as the node lives; a store that is away is asked again next time."""
@@ -55,6 +60,7 @@ class Sweep:
         await self._renew(now)
         await self._end_overdue(now)
         await self._fail_stranded(now)
+        await self._forget_keys(now)
         for lane in self._matching.lanes:
             if lane.retried:
                 self._matching.job_waits(lane)
@@ -69,6 +75,7 @@ class Sweep:
         if now - self._renewed_at < self._millis(self._limits.renew_seconds):
             return
         self._renewed_at = now
+        await self._jobs.check()
         lease_millis = self._millis(self._limits.lease_seconds)
         leases: dict[Lease, Millis] = {}
         for seat in self._seats:
@@ -87,8 +94,16 @@ class Sweep:
         for lane in self._matching.lanes:
             alone_since = max(self._started_at, self._seats.last_left(lane))
             if now - alone_since >= patience and not self._seats.anyone_for(lane):
-                await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
+                failed = await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
+                self._matching.leave_queue(len(failed))
+                self._feed.ended(failed)
         self._seats.forget_left(now - patience)
+
+    async def _forget_keys(self, now: Millis) -> None:
+        """Once an hour, idempotency keys that no longer stand for anything."""
+        if now - self._forgot_at >= _KEYS_EVERY:
+            self._forgot_at = now
+            await self._jobs.forget_keys(now - self._millis(self._limits.idempotency_seconds))
 
     def _millis(self, seconds: float) -> Millis:
         return round(seconds * 1000)

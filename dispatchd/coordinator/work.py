@@ -20,12 +20,15 @@ from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, StoreUnavailab
 from dispatchd.core.job import Assignment, Completion, Fault, Job, JobType, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
+from dispatchd.core.record import Blame
+from dispatchd.feed import Feed
 from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault
 from dispatchd.store import JobStore, TrustStore
 
 log = logging.getLogger(__name__)
 
 _REASON_CHARS_MAX = 200
+_STORE_RETRY_SECONDS = 1.0
 
 
 class _ErrorOutput(Struct):
@@ -42,6 +45,7 @@ class Work:
         trust: TrustStore,
         seats: Seats,
         matching: Matching,
+        feed: Feed,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -49,6 +53,7 @@ class Work:
         self._trust = trust
         self._seats = seats
         self._matching = matching
+        self._feed = feed
         self._clock = clock
         self._limits = limits
 
@@ -120,7 +125,7 @@ class Work:
         try:
             receipt = verify(done, job_id=lease.job_id, provider_pubkey=seat.key)
         except BadReceipt:
-            await self.end(seat, held, Fault("invalid_receipt", refused=True))
+            await self.end(seat, held, Fault("invalid_receipt", Blame.BAD_RECEIPTS))
             raise
         try:
             await self._jobs.finish(lease, replace(done, receipt=receipt), self._clock.now())
@@ -128,6 +133,7 @@ class Work:
             seat.drop(held)
             raise
         seat.drop(held)
+        self._feed.ended([lease.job_id])
 
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Ends an attempt that failed."""
@@ -146,6 +152,31 @@ class Work:
         if seat is not None and held is not None:
             seat.drop(held)
 
+    async def let_finish(self, grace_seconds: float) -> None:
+        """Waits for the jobs that run, so long at the most, and puts back those that still do.
+
+        A job that is put back has not failed: its attempt does not count.
+        """
+        nothing_runs = asyncio.Event()
+        watching = asyncio.create_task(self._until_nothing_runs(nothing_runs))
+        await self._clock.wait(nothing_runs, grace_seconds)
+        watching.cancel()
+        for seat in self._seats:
+            for held in list(seat.held.values()):
+                await self._put_back(held)
+                seat.drop(held)
+
+    async def _until_nothing_runs(self, nothing_runs: asyncio.Event) -> None:
+        while running := [held for seat in self._seats for held in seat.held.values()]:
+            await asyncio.gather(*(held.ended.wait() for held in running))
+        nothing_runs.set()
+
+    async def _put_back(self, held: Held) -> None:
+        try:
+            await self._jobs.put_back(held.lease, held.job)
+        except (LeaseLost, StoreUnavailable) as error:
+            log.info("job %s is not put back: %s", held.job.id, error)
+
     async def _try_again(self, job: Job, fault: Fault) -> None:
         """Puts a leased job back or fails it; one that was quicker elsewhere is left alone."""
         refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
@@ -155,12 +186,14 @@ class Work:
         log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
         try:
             if isinstance(decision, GiveUp):
-                await self._jobs.fail(decision.job, decision.reason[:_REASON_CHARS_MAX])
+                reason = decision.reason[:_REASON_CHARS_MAX]
+                await self._jobs.fail(decision.job, reason, fault.blame)
+                self._feed.ended([job.id])
                 return
-            await self._jobs.put_back(lease, decision.job)
+            await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
             return
-        self._matching.job_waits(decision.job.lane)
+        self._matching.job_returns(decision.job.lane)
 
     def _vacate(self, seat: Seat) -> None:
         """From now on the seat gets nothing and counts as nobody."""
@@ -181,7 +214,7 @@ class SeatedWorker:
 
     async def run(self) -> None:
         """Holds the seat for as long as this runs."""
-        seat = await self._work.join(self._card, local=True)
+        seat = await self._take_seat()
         self._seat.set_result(seat)
         try:
             while True:
@@ -189,6 +222,14 @@ class SeatedWorker:
                 self._work.heard(seat)
         finally:
             await self._work.leave(seat)
+
+    async def _take_seat(self) -> Seat:
+        while True:
+            try:
+                return await self._work.join(self._card, local=True)
+            except StoreUnavailable as error:
+                log.warning("the node's own worker cannot start yet: %s", error)
+                await self._clock.sleep(_STORE_RETRY_SECONDS)
 
     async def claim(self, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job."""
@@ -222,4 +263,4 @@ def reported_fault(output: str) -> Fault | None:
         return None
     if not isinstance(found.error, str):
         return None
-    return Fault(found.error, final=found.final, refused=True)
+    return Fault(found.error, final=found.final)

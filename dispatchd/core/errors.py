@@ -75,6 +75,34 @@ class StoreUnavailable(DispatchError):
     code = "store_unavailable"
 
 
+class Conflict(DispatchError):
+    """An idempotency key that was first sent with another body."""
+
+    code = "conflict"
+
+
+class TooMany(DispatchError):
+    """A limit is reached; nothing was stored. `retry_seconds` is when to try again."""
+
+    code = "too_many"
+
+    def __init__(self, sentence: str, retry_seconds: float) -> None:
+        super().__init__(sentence)
+        self.retry_seconds = retry_seconds
+
+
+class Stopping(DispatchError):
+    """The node is shutting down and takes no more jobs."""
+
+    code = "stopping"
+
+
+class TooSlow(DispatchError):
+    """A request did not arrive in time."""
+
+    code = "too_slow"
+
+
 class Unusable(DispatchError):
     """The node cannot start as it was asked to; the sentence says what to do about it."""
 

@@ -7,6 +7,8 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
+from dispatchd.core.record import Blame
+
 Millis = int
 """A moment: whole milliseconds since 1970-01-01T00:00:00Z."""
 
@@ -182,11 +184,26 @@ class Completion(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """Why an attempt failed. `final`: the same worker would fail at this job again.
+    """Why an attempt failed, and what goes into the worker's record.
 
-    `refused`: the worker itself turned the job down or failed at it, so others come first.
+    `final`: the same worker would fail at this job again.
     """
 
     reason: str
+    blame: Blame = Blame.FAILED
     final: bool = False
-    refused: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the worker itself turned the job down or failed at it, so others come first."""
+        return self.blame not in {Blame.TIMED_OUT, Blame.LOST}
+
+
+class IdempotencyKey(Struct, frozen=True):
+    """A client's name for a commit. It stands for the first body that it came with."""
+
+    user_id: str
+    key: str
+    fingerprint: str
+    since: Millis
+    """Keys from before that moment no longer stand for anything."""

@@ -1,4 +1,4 @@
-"""Every limit of a coordinator, with its unit and its default."""
+"""Every limit of a node, with its unit and its default."""
 
 from types import MappingProxyType
 
@@ -15,22 +15,51 @@ class Limits(Struct, frozen=True, kw_only=True):
     no_worker_seconds: float = 30
     """So long a job waits for any capable worker to come online."""
     task_run_seconds: float = 60
+    """One attempt at a TASK job may take so long."""
     llm_run_seconds: float = 600
+    """One attempt at an LLM_INFER job may take so long."""
     faults_max: int = 3
     """Attempts that may fail before the job does."""
     refusal_seconds: float = 5
     """A worker that turned a job down is not offered it again before that."""
     fast_head_start_seconds: float = 60
     """A CHEAP job goes before a FAST one that was committed so much later."""
+    queue_jobs_max: int = 100_000
+    """Jobs that may wait; beyond it a commit gets 429."""
+    open_jobs_per_user_max: int = 0
+    """Jobs of one user that may be under way; 0 means any number."""
+    idempotency_seconds: float = 86_400
+    """So long a key stands for the job that it was first sent with."""
     pairing_code_seconds: float = 3600
+    """A pairing code can be claimed for so long."""
+    wrong_codes_per_address_max: int = 20
+    """Wrong pairing codes from one address in a minute."""
+    wrong_codes_max: int = 200
+    """Wrong pairing codes from everywhere in a minute."""
     receipt_seconds: float = 10
     """So long a result waits for a receipt that is sent by itself."""
     register_seconds: float = 60
     """A socket that has not registered by then is closed."""
+    header_seconds: float = 10
+    """The head of a request must have arrived by then."""
+    body_seconds: float = 30
+    """The body of a request must have arrived by then."""
     body_bytes_max: int = 1024 * 1024
+    """A longer body is a 413."""
     frame_bytes_max: int = 4 * 1024 * 1024
+    """A longer frame closes its socket (1009)."""
+    frames_per_second_max: int = 20_000
+    """More frames than that close their socket (1008)."""
+    connections_per_address_max: int = 10_000
+    """More connections from one address are not accepted."""
+    watchers_max: int = 10_000
+    """Requests that may wait for a job's end; others are answered at once."""
+    wait_seconds_max: float = 60
+    """`?wait=` may ask for so long."""
     sweep_seconds: float = 1
+    """How often it is looked at what is due."""
     renew_seconds: float = 10
+    """How often leases of living workers are extended, and the store is tried."""
 
     def run_seconds(self, job_type: JobType) -> float:
         """How long one attempt may take."""

@@ -8,15 +8,37 @@ verb raises `StoreUnavailable` when the store cannot do it at the moment.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from dispatchd.core.job import Completion, Grant, Job, Lane, Lease, Millis
+from dispatchd.core.job import Completion, Grant, IdempotencyKey, Job, Lane, Lease, Millis
+from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.core.trust import Pairing, PairingCode
 
 
 class JobStore(Protocol):
     """The queue and the archive of jobs."""
 
-    async def add(self, job: Job) -> None:
-        """Stores a new job as it is."""
+    @property
+    def problem(self) -> str | None:
+        """Why the last write failed, in a sentence; None where it did not."""
+        ...
+
+    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
+        """Stores a new job as it is; returns its id, or that of the job its key stands for.
+
+        Raises `Conflict` where the key stands for another body, and `TooMany` where the user has
+        `open_max` jobs under way (0: no limit).
+        """
+        ...
+
+    async def replay(self, key: IdempotencyKey) -> str | None:
+        """The id of the job that a key stands for, if it does; raises `Conflict`."""
+        ...
+
+    async def forget_keys(self, before: Millis) -> None:
+        """Drops the idempotency keys from before a moment."""
+        ...
+
+    async def check(self) -> None:
+        """Raises `StoreUnavailable` where the store cannot be written to at the moment."""
         ...
 
     async def get(self, job_id: str) -> Job | None:
@@ -51,12 +73,19 @@ class JobStore(Protocol):
         """Stores output and receipt, and completes the job."""
         ...
 
-    async def put_back(self, lease: Lease, job: Job) -> None:
-        """Makes a leased job pending again, with the faults and refusals that `job` now has."""
+    async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
+        """Makes a leased job pending again, with the faults and refusals that `job` now has.
+
+        `blame` goes into the record of the worker that held it.
+        """
         ...
 
-    async def fail(self, job: Job, reason: str) -> None:
+    async def fail(self, job: Job, reason: str, blame: Blame | None = None) -> None:
         """Fails a job that is still in the attempt and state of `job`; else raises `LeaseLost`."""
+        ...
+
+    async def records(self, worker_keys: Sequence[str]) -> dict[str, WorkerRecord]:
+        """What these workers have done so far; those that have done nothing are left out."""
         ...
 
     async def held_by(self, worker_key: str) -> list[Job]:

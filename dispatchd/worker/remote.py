@@ -69,6 +69,8 @@ class RemoteCoordinator:
         self._claims: list[_Claim] = []
         self._unclaimed: list[Assignment] = []
         self._leases: dict[str, Lease] = {}
+        self._stopping = False
+        self._idle = asyncio.Event()
 
     async def run(self) -> None:
         """Stays connected, or tries to, for as long as this runs."""
@@ -85,6 +87,12 @@ class RemoteCoordinator:
                 finally:
                     self._registered.clear()
                 await self._dialler.pause(reason)
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Turns new jobs down and waits for those that run, so long at the most."""
+        self._stopping = True
+        self._idle_if_so()
+        await self._clock.wait(self._idle, grace_seconds)
 
     async def claim(self, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job that the coordinator sends."""
@@ -121,6 +129,7 @@ class RemoteCoordinator:
                 attempt=lease.attempt or None,
             )
         )
+        self._idle_if_so()
 
     async def fail(self, lease: Lease, fault: Fault) -> None:
         """Hands in an error as the output, which every coordinator understands as an end."""
@@ -218,8 +227,14 @@ class RemoteCoordinator:
     def _why_not(self, message: JobAssign) -> str | None:
         if message.job_type not in _KNOWN_TYPES & self._card.capabilities:
             return "unsupported_job_type"
+        if self._stopping:
+            return "shutting_down"
         places = sum(slots.count for slots in self._card.slots)
         return "busy" if len(self._leases) >= places else None
+
+    def _idle_if_so(self) -> None:
+        if self._stopping and not self._leases:
+            self._idle.set()
 
     def _check(self, lease: Lease) -> None:
         if self._leases.get(lease.job_id) != lease:

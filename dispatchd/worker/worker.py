@@ -66,12 +66,12 @@ class Worker:
             output = await self._execute(assignment)
             text = ecma_json(output.value)
         except ExecutionFailed as error:
-            return Fault(error.reason, final=error.final, refused=True)
+            return Fault(error.reason, final=error.final)
         except LeaseLost:
             raise
         except Exception:
             log.exception("job %s: the executor broke", assignment.lease.job_id)
-            return Fault("internal_error", refused=True)
+            return Fault("internal_error")
         return complete(self._key, assignment.lease.job_id, text, iso(self._clock.now()))
 
     async def _execute(self, assignment: Assignment) -> Output:

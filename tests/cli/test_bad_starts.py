@@ -27,7 +27,7 @@ def assert_one_sentence(code: int, out: str, err: str) -> str:
     assert code == 2, out + err
     assert out == ""
     assert err.startswith("dispatchd: "), err
-    assert err.endswith(".\n"), err
+    assert err.endswith("\n"), err
     assert err.count("\n") == 1, err
     return err
 

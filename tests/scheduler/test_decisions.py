@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import Fault, Job, JobType, Privacy, Refusal, Tier
 from dispatchd.core.limits import Limits
+from dispatchd.core.record import Blame
 from dispatchd.scheduler import (
+    WORKER_GONE,
     GiveUp,
     Retry,
     after_fault,
@@ -71,17 +73,17 @@ def test_who_suits_whom(tier: Tier, job_type: JobType, preferred: ProviderType |
 def test_a_fault_is_followed_by_another_attempt_three_in_all() -> None:
     job = JOB
     for faults in (1, 2):
-        decision = after_fault(job, Fault("gone"), NOW, LIMITS, others_online=False)
+        decision = after_fault(job, WORKER_GONE, NOW, LIMITS, others_online=False)
         assert isinstance(decision, Retry)
         assert decision.job.faults == faults
         assert decision.job.avoid == ()
         job = decision.job
-    last = after_fault(job, Fault("gone for good"), NOW, LIMITS, others_online=True)
+    last = after_fault(job, Fault("gone for good", Blame.LOST), NOW, LIMITS, others_online=True)
     assert last == GiveUp(replace(job, faults=3), "gone for good")
 
 
 def test_a_refusal_is_remembered() -> None:
-    decision = after_fault(JOB, Fault("no", refused=True), NOW, LIMITS, others_online=False)
+    decision = after_fault(JOB, Fault("no", Blame.REJECTED), NOW, LIMITS, others_online=False)
     assert isinstance(decision, Retry)
     assert decision.job.avoid == (Refusal(KEY, NOW),)
     assert decision.job.lane == JOB.lane.after_refusal()
@@ -89,7 +91,7 @@ def test_a_refusal_is_remembered() -> None:
 
 @pytest.mark.parametrize("others", [True, False])
 def test_what_a_worker_can_never_do_is_tried_only_elsewhere(others: bool) -> None:
-    fault = Fault("prompt_too_long", final=True, refused=True)
+    fault = Fault("prompt_too_long", final=True)
     decision = after_fault(JOB, fault, NOW, LIMITS, others_online=others)
     assert isinstance(decision, Retry if others else GiveUp)
 

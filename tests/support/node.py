@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from dispatchd.api.app import build_app, listening
+from dispatchd.api.app import Edge
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
@@ -75,10 +75,10 @@ async def running_node(
     limits = limits or Limits()
     async with open_sqlite(database) as store:
         parts = Coordination.over(store, clock, limits)
-        app = build_app(parts.coordinator, parts.work, MONAD, clock, limits)
+        edge = Edge(parts.coordinator, parts.work, MONAD, clock, limits)
         matching = asyncio.create_task(parts.matching.run())
         try:
-            async with listening(app, "127.0.0.1", port) as got, aiohttp.ClientSession() as http:
+            async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
                 yield Node(f"http://127.0.0.1:{got}", http, clock, parts, store)
         finally:
             matching.cancel()

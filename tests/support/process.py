@@ -14,6 +14,7 @@ from typing import IO
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 8.0
+END_SECONDS = 10.0
 _ADDRESS = re.compile(r"address\s+(http://\S+)")
 
 
@@ -133,6 +134,6 @@ def ended(*arguments: str, home: Path, **variables: str) -> subprocess.Completed
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=READY_SECONDS,
+        timeout=END_SECONDS,
         check=False,
     )

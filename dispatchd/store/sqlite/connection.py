@@ -94,7 +94,7 @@ def _cannot_use(path: Path, error: Exception) -> str:
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     present = _user_version(db)
     migrations = _migrations()
-    newest = max(migrations)
+    newest = NEWEST_VERSION
     if present > newest:
         raise Unusable(
             f"The database {path} is of version {present}, made by a newer dispatchd; this one"
@@ -103,6 +103,15 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     for version in range(present + 1, newest + 1):
         db.executescript(
             f"BEGIN IMMEDIATE;{migrations[version]};PRAGMA user_version = {version};COMMIT;"
+        )
+
+
+def refuse_newer(db: sqlite3.Connection) -> None:
+    """Raises `StoreUnavailable` where another program has changed the file's version meanwhile."""
+    version = _user_version(db)
+    if version != NEWEST_VERSION:
+        raise StoreUnavailable(
+            f"The database is of version {version} now, but this dispatchd knows {NEWEST_VERSION}."
         )
 
 
@@ -118,3 +127,6 @@ def _migrations() -> dict[int, str]:
         for file in folder.iterdir()
         if (match := _MIGRATION_NAME.fullmatch(file.name))
     }
+
+
+NEWEST_VERSION = max(_migrations())

@@ -1,13 +1,25 @@
 """The queue of jobs in SQLite: every statement that touches the table `jobs`."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dispatchd.core.errors import LeaseLost
-from dispatchd.core.job import LEASED, Completion, Grant, Job, Lane, Lease, Millis, Refusal
+from dispatchd.core.errors import LeaseLost, TooMany
+from dispatchd.core.job import (
+    LEASED,
+    Completion,
+    Grant,
+    IdempotencyKey,
+    Job,
+    Lane,
+    Lease,
+    Millis,
+    Refusal,
+)
+from dispatchd.core.record import Blame, WorkerRecord
+from dispatchd.store.sqlite import keys
 from dispatchd.store.sqlite.connection import Connection
 from dispatchd.store.sqlite.writer import Writer
 
@@ -62,6 +74,17 @@ _FAIL_STRANDED = (
     "UPDATE jobs SET status = 'failed', error = ?"
     " WHERE status = 'pending' AND lane = ? AND created_at <= ? RETURNING id"
 )
+_COUNT_OPEN = (
+    "SELECT count(*) FROM jobs WHERE user_id = ? AND status IN ('pending', 'assigned', 'running')"
+)
+_RECORD = (
+    f"SELECT {', '.join(WorkerRecord.__struct_fields__)} FROM worker_records"
+    " WHERE provider_pubkey = ?"
+)
+_CHECK = (
+    "INSERT INTO write_check VALUES (1, 1) ON CONFLICT DO UPDATE SET count = (count + 1) % 1000000"
+)
+_CHECKED = "SELECT count FROM write_check"
 # One index look-up a lane, however long the queues are (a loose index scan).
 _LANES = """
     WITH RECURSIVE lanes (lane) AS (
@@ -78,13 +101,43 @@ class SqliteJobs:
     """`JobStore` over one writer and one reading connection."""
 
     def __init__(self, writer: Writer, reader: Connection) -> None:
+        self._writer = writer
         self._write = writer.write
         self._reader = reader
 
-    async def add(self, job: Job) -> None:
-        """Stores a new job."""
+    @property
+    def problem(self) -> str | None:
+        """Why the last write failed."""
+        return self._writer.problem
+
+    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
+        """Stores a new job, unless its key stands for an older one."""
         row = _row(job)
-        await self._write(lambda db: _run(db, _INSERT, row))
+
+        def insert(db: sqlite3.Connection) -> str:
+            if key is not None and (older := keys.find(db, key)) is not None:
+                return older
+            if open_max:
+                _refuse_too_many(db, job.user_id, open_max)
+            db.execute(_INSERT, row)
+            if key is not None:
+                keys.keep(db, key, job)
+            return job.id
+
+        return await self._write(insert)
+
+    async def replay(self, key: IdempotencyKey) -> str | None:
+        """The job that a key stands for."""
+        return await self._reader.call(lambda db: keys.find(db, key))
+
+    async def forget_keys(self, before: Millis) -> None:
+        """Drops old keys."""
+        await self._write(lambda db: keys.forget(db, before))
+
+    async def check(self) -> None:
+        """Writes a row and reads it on the other connection."""
+        await self._write(lambda db: db.execute(_CHECK).rowcount)
+        await self._reader.call(lambda db: db.execute(_CHECKED).fetchone())
 
     async def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -121,7 +174,8 @@ class SqliteJobs:
 
     async def start(self, lease: Lease) -> None:
         """Marks a job as running."""
-        await self._guarded(lease, _START)
+        values = (lease.job_id, lease.attempt)
+        await self._write(lambda db: _change(db, lease.job_id, _START, values))
 
     async def renew(self, leases: Mapping[Lease, Millis]) -> None:
         """Extends leases."""
@@ -130,17 +184,45 @@ class SqliteJobs:
 
     async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
         """Completes a job."""
-        await self._guarded(lease, _FINISH, done.output, done.receipt, done.signature, at)
+        values = (done.output, done.receipt, done.signature, at, lease.job_id, lease.attempt)
 
-    async def put_back(self, lease: Lease, job: Job) -> None:
+        def complete(db: sqlite3.Connection) -> None:
+            _change(db, lease.job_id, _FINISH, values)
+            _record(db, lease.job_id, "completed")
+
+        await self._write(complete)
+
+    async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
         """Makes a job pending again."""
-        await self._guarded(lease, _PUT_BACK, job.faults, _avoid(job.avoid), job.lane.text)
+        values = (job.faults, _avoid(job.avoid), job.lane.text, lease.job_id, lease.attempt)
 
-    async def fail(self, job: Job, reason: str) -> None:
+        def release(db: sqlite3.Connection) -> None:
+            if blame is not None:
+                _record(db, lease.job_id, blame)
+            _change(db, lease.job_id, _PUT_BACK, values)
+
+        await self._write(release)
+
+    async def fail(self, job: Job, reason: str, blame: Blame | None = None) -> None:
         """Fails a job."""
         guard = _HELD if job.status in LEASED else _WAITING
         values = (reason, job.faults, job.id, job.attempt)
-        await self._write(_must_change(job.id, _FAIL + guard, values))
+
+        def end(db: sqlite3.Connection) -> None:
+            if blame is not None:
+                _record(db, job.id, blame)
+            _change(db, job.id, _FAIL + guard, values)
+
+        await self._write(end)
+
+    async def records(self, worker_keys: Sequence[str]) -> dict[str, WorkerRecord]:
+        """The records of these workers."""
+
+        def read(db: sqlite3.Connection) -> dict[str, WorkerRecord]:
+            found = ((key, db.execute(_RECORD, (key,)).fetchone()) for key in worker_keys)
+            return {key: WorkerRecord(*row) for key, row in found if row is not None}
+
+        return await self._reader.call(read)
 
     async def held_by(self, worker_key: str) -> list[Job]:
         """The jobs leased to a worker."""
@@ -163,23 +245,31 @@ class SqliteJobs:
         sql = f"{_SELECT} {condition}"
         return _jobs(await self._reader.call(lambda db: db.execute(sql, values).fetchall()))
 
-    async def _guarded(self, lease: Lease, sql: str, *values: object) -> None:
-        change = _must_change(lease.job_id, sql, (*values, lease.job_id, lease.attempt))
-        await self._write(change)
-
 
 def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
     return db.execute(sql, values).rowcount
 
 
-def _must_change(
-    job_id: str, sql: str, values: tuple[object, ...]
-) -> Callable[[sqlite3.Connection], None]:
-    def update(db: sqlite3.Connection) -> None:
-        if _run(db, sql, values) == 0:
-            raise LeaseLost(f"job {job_id} is no longer in that state")
+def _change(db: sqlite3.Connection, job_id: str, sql: str, values: tuple[object, ...]) -> None:
+    """A guarded move; that it changed nothing undoes the whole operation."""
+    if _run(db, sql, values) == 0:
+        raise LeaseLost(f"job {job_id} is no longer in that state")
 
-    return update
+
+def _record(db: sqlite3.Connection, job_id: str, column: str) -> None:
+    """Counts for the worker that the job is or was leased to."""
+    db.execute(
+        f"INSERT INTO worker_records (provider_pubkey, {column})"
+        " SELECT worker_key, 1 FROM jobs WHERE id = ? AND worker_key IS NOT NULL"
+        f" ON CONFLICT DO UPDATE SET {column} = {column} + 1",
+        (job_id,),
+    )
+
+
+def _refuse_too_many(db: sqlite3.Connection, user_id: str, open_max: int) -> None:
+    (count,) = db.execute(_COUNT_OPEN, (user_id,)).fetchone()
+    if count >= open_max:
+        raise TooMany(f"user_id has {count} jobs under way, which is the limit", 5)
 
 
 def _grant_row(grant: Grant) -> tuple[object, ...]:

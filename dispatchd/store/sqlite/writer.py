@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from dispatchd.core.errors import DispatchError, StoreUnavailable
-from dispatchd.store.sqlite.connection import Connection
+from dispatchd.store.sqlite.connection import Connection, refuse_newer
 
 _T = TypeVar("_T")
 Operation = Callable[[sqlite3.Connection], Any]
@@ -26,6 +26,8 @@ class Writer:
         self._waiting: list[tuple[Operation, asyncio.Future[Any]]] = []
         self._ring = asyncio.Event()
         self._closing = False
+        self.problem: str | None = None
+        """Why the last transaction failed; None where it did not."""
 
     async def write(self, operation: Callable[[sqlite3.Connection], _T]) -> _T:
         """Runs an operation in a transaction and returns once that is on disk.
@@ -58,7 +60,9 @@ class Writer:
         operations = [operation for operation, _ in batch]
         try:
             outcomes = await self._connection.call(lambda db: _transaction(db, operations))
+            self.problem = None
         except (StoreUnavailable, sqlite3.IntegrityError) as error:
+            self.problem = str(error)
             outcomes = [error] * len(batch)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
@@ -73,6 +77,7 @@ def _transaction(db: sqlite3.Connection, operations: list[Operation]) -> list[An
     """Runs operations in one transaction; each comes back as its result or its own error."""
     db.execute("BEGIN IMMEDIATE")
     try:
+        refuse_newer(db)
         outcomes = [_guarded(db, operation) for operation in operations]
         db.execute("COMMIT")
     except BaseException:
@@ -87,6 +92,8 @@ def _guarded(db: sqlite3.Connection, operation: Operation) -> Any:
     try:
         outcome = operation(db)
     except (DispatchError, sqlite3.IntegrityError) as error:
+        if not db.in_transaction:
+            raise  # SQLite has given up the whole transaction
         db.execute("ROLLBACK TO operation")
         outcome = error
     db.execute("RELEASE operation")

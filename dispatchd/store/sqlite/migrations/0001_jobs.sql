@@ -35,6 +35,33 @@ CREATE INDEX jobs_waiting ON jobs (lane, rank, seq) WHERE status = 'pending';
 -- The leases, by worker; there are never more of them than slots.
 CREATE INDEX jobs_leased ON jobs (worker_key) WHERE status IN ('assigned', 'running');
 
+-- What each user has under way.
+CREATE INDEX jobs_open ON jobs (user_id) WHERE status IN ('pending', 'assigned', 'running');
+
+CREATE TABLE idempotency_keys (
+    user_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE worker_records (
+    provider_pubkey TEXT PRIMARY KEY,
+    completed INTEGER NOT NULL DEFAULT 0,
+    failed INTEGER NOT NULL DEFAULT 0,
+    rejected INTEGER NOT NULL DEFAULT 0,
+    bad_receipts INTEGER NOT NULL DEFAULT 0,
+    timed_out INTEGER NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- One row, written now and then to see whether writing works.
+CREATE TABLE write_check (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL) STRICT;
+
 CREATE TABLE pairing_codes (
     code TEXT PRIMARY KEY,
     user_id TEXT NOT NULL,
