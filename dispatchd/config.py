@@ -3,6 +3,7 @@
 The tables here are also what the README's and ARCHITECTURE's option tables are made from.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -48,12 +49,20 @@ _DATA_DIR = Option(
     default=platformdirs.user_data_dir("dispatchd", appauthor=False),
     shown_default="the platform's user data folder",
 )
-_KEY = Option(
-    "--key",
-    ("DISPATCHD_KEY", "WORKER_KEY_PATH"),
-    "The worker's key file; made on the first run.",
-    shown_default="worker-key.json in the data folder",
-)
+_OWN_KEY = "own-worker-key.json"
+_FAR_KEY = "worker-key.json"
+
+
+def _key_option(name: str) -> Option:
+    """Both kinds of worker may run on one machine, so each has a key file of its own."""
+    return Option(
+        "--key",
+        ("DISPATCHD_KEY", "WORKER_KEY_PATH"),
+        "The worker's key file; made on the first run.",
+        shown_default=f"{name} in the data folder",
+    )
+
+
 _MODEL = Option(
     "--model",
     ("DISPATCHD_MODEL",),
@@ -105,7 +114,7 @@ RUN_OPTIONS = (
         shown_default="NETWORK.sqlite3 in the data folder",
     ),
     Option("--no-worker", ("DISPATCHD_NO_WORKER",), "Coordinate only.", default=False),
-    _KEY,
+    _key_option(_OWN_KEY),
     _SLOTS,
     _MODEL,
     Option(
@@ -125,7 +134,7 @@ WORKER_OPTIONS = (
         "Address of the coordinator.",
         default="http://127.0.0.1:4010",
     ),
-    _KEY,
+    _key_option(_FAR_KEY),
     Option(
         "--capability",
         ("DISPATCHD_CAPABILITY",),
@@ -202,25 +211,31 @@ def run_config(values: Mapping[str, Any]) -> RunConfig:
         port=network.port if values["port"] is None else values["port"],
         data_dir=data_dir,
         database=Path(database).expanduser(),
-        worker=None if values["no_worker"] else _worker_config(values, data_dir),
+        worker=None if values["no_worker"] else _worker_config(values, data_dir / _OWN_KEY),
         limits=limits_of(values["limit"]),
-        grace_seconds=values["grace"],
+        grace_seconds=_finite(values["grace"]),
     )
 
 
 def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
     """Checks the options of `worker`; raises `Unusable`."""
     worker = msgspec.structs.replace(
-        _worker_config(values, Path(values["data_dir"]).expanduser()),
+        _worker_config(values, Path(values["data_dir"]).expanduser() / _FAR_KEY),
         capabilities=frozenset(CAPABILITIES[name] for name in values["capability"] or CAPABILITIES),
         provider_type=PROVIDER_TYPES[values["provider_type"]],
     )
     return RemoteWorkerConfig(
         coordinator=values["coordinator"],
         worker=worker,
-        grace_seconds=values["grace"],
+        grace_seconds=_finite(values["grace"]),
         trust_code=values["trust_code"] or None,
     )
+
+
+def _finite(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise Unusable("--grace must be a number of seconds.")
+    return seconds
 
 
 def limits_of(settings: Sequence[str]) -> Limits:
@@ -233,14 +248,14 @@ def limits_of(settings: Sequence[str]) -> Limits:
     except msgspec.ValidationError as error:
         raise Unusable(f"--limit: {plain_sentence(error)}.") from None
     for name in values:
-        if getattr(limits, name) < 0:
+        if not 0 <= getattr(limits, name) < math.inf:
             raise Unusable(f"--limit {name} must not be negative.")
     return limits
 
 
-def _worker_config(values: Mapping[str, Any], data_dir: Path) -> WorkerConfig:
+def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
     return WorkerConfig(
-        key_path=Path(values["key"] or data_dir / "worker-key.json").expanduser(),
+        key_path=Path(values["key"] or key_path).expanduser(),
         model=values["model"],
         slots=values["slots"],
     )

@@ -9,6 +9,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, Self
 
+from filelock import FileLock
 from msgspec import Struct
 
 from dispatchd import __version__
@@ -50,13 +51,14 @@ TASK_SLOTS = 4
 _SIGNAL_EXIT = 128
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 
-Part = Coroutine[Any, Any, None]
+Part = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Crew(Struct, frozen=True):
     """A worker's parts, ready to run: its key, what it can do, and how to describe it."""
 
     key: WorkerKey
+    lock: FileLock
     card: WorkerCard
     executors: dict[JobType, Executor]
     models: tuple[str, ...]
@@ -100,7 +102,7 @@ class Running(Struct, frozen=True):
     crew: Crew | None
 
 
-def run_until_stopped(main: Callable[[asyncio.Event], Part]) -> None:
+def run_until_stopped(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Runs a node on the fastest event loop there is; SIGINT and SIGTERM set the event."""
     factory = None if uvloop is None else uvloop.new_event_loop
 
@@ -121,13 +123,13 @@ async def run_node(
     async with open_sqlite(config.database) as store:
         crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
         here = Coordination.over(store, clock, limits)
-        parts: list[Part] = [here.matching.run(), here.sweep.run()]
+        parts: list[Part] = [here.matching.run, here.sweep.run]
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, limits)
             worker = Worker(source, crew.executors, crew.key, clock)
-            parts += [source.run(), worker.run(crew.card.slots)]
+            parts += [source.run, partial(worker.run, crew.card.slots)]
         edge = Edge(here.coordinator, here.work, config.network, clock, limits)
-        async with _together(parts), edge.listening(config.host, config.port) as port:
+        async with edge.listening(config.host, config.port) as port, _together(parts):
             announce(Running(__version__, config, port, crew))
             await stop.wait()
             await here.drain(edge, config.grace_seconds)
@@ -142,9 +144,10 @@ async def run_worker(
     crew = await asyncio.to_thread(_hire, config.worker)
     source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
     worker = Worker(source, crew.executors, crew.key, clock)
-    parts: list[Part] = [source.run(), worker.run(crew.card.slots)]
+    parts: list[Part] = [source.run, partial(worker.run, crew.card.slots)]
     if config.trust_code is not None:
-        parts.append(claim_code(url, config.trust_code, crew.key.public_hex, clock))
+        code = config.trust_code
+        parts.append(partial(claim_code, url, code, crew.key.public_hex, clock))
     async with _together(parts):
         announce(crew)
         await stop.wait()
@@ -153,7 +156,7 @@ async def run_worker(
 
 def _hire(config: WorkerConfig) -> Crew:
     """Loads key and models; raises `Unusable` where one of them is broken."""
-    key = load_or_create(config.key_path)
+    key, lock = load_or_create(config.key_path)
     executors: dict[JobType, Executor] = {}
     models: list[str] = []
     slots: list[Slots] = []
@@ -181,7 +184,7 @@ def _hire(config: WorkerConfig) -> Crew:
         version=__version__,
         models=(config.model,) if JobType.LLM_INFER in config.capabilities else (),
     )
-    return Crew(key, worker_card, executors, tuple(models))
+    return Crew(key, lock, worker_card, executors, tuple(models))
 
 
 def _threads(model_bytes: int, slots: int) -> int:
@@ -195,7 +198,7 @@ def _threads(model_bytes: int, slots: int) -> int:
 async def _together(parts: list[Part]) -> AsyncIterator[None]:
     """Runs the parts while the body runs; if one of them dies, so does the node."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part) for part in parts]
+        tasks = [group.create_task(part()) for part in parts]
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """The HTTP application of one network: all routes behind one error edge."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from dispatchd.api.connection import Connection, Guard
-from dispatchd.api.errors import errors_as_json
+from dispatchd.api.errors import errors_as_json, json_even_before_middlewares
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.trust import TrustRoutes
@@ -53,6 +54,7 @@ class Edge:
         for routes in groups:
             routes.add_to(self._app.router)
         self._app.router.add_get("/", self._root)
+        self._app.on_response_prepare.append(json_even_before_middlewares)
         self._app.on_shutdown.append(lambda _: self._workers.close())
 
     async def tell_stopping(self) -> None:
@@ -93,7 +95,7 @@ async def _listen(
     try:
         return await loop.create_server(make, host, port, backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise Unusable(
             f"Cannot listen on {host}:{port}: {reason}."
             " Stop what uses that port, or choose another with --port."

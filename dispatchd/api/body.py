@@ -20,6 +20,8 @@ async def json_text(request: web.Request, limits: Limits) -> str:
             return (await request.read()).decode("utf-8")
     except TimeoutError:
         raise TooSlow("The body did not arrive in time") from None
+    except web.RequestPayloadError:
+        raise Invalid("The body did not arrive whole") from None
     except UnicodeDecodeError:
         raise Invalid("The body is not valid UTF-8") from None
 

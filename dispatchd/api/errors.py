@@ -76,6 +76,15 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return json_response({"error": "Internal error; the node's log says more"}, 500)
 
 
+async def json_even_before_middlewares(_: web.Request, response: web.StreamResponse) -> None:
+    """The one error that aiohttp answers before any middleware: an unknown `Expect` header."""
+    if isinstance(response, web.HTTPExpectationFailed):
+        body = json.dumps({"error": "Use Expect: 100-continue or no Expect at all"}).encode()
+        response.body = body
+        response.content_type = "application/json"
+        response.headers["Content-Length"] = str(len(body))
+
+
 def _reply(error: DispatchError) -> web.Response:
     body: dict[str, object] = {"error": str(error)}
     if isinstance(error, NoTrustedWorker):

@@ -1,6 +1,7 @@
 """Quoting, committing and looking at jobs."""
 
 import json
+import re
 import uuid
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from dispatchd.core.network import Network
 from dispatchd.core.prices import in_dollars, price
 
 _KEY_CHARS_MAX = 255
+_SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 
 class JobRoutes:
@@ -77,9 +79,9 @@ class JobRoutes:
         if wait is None:
             return 0
         longest = self._limits.wait_seconds_max
-        if not wait.isascii() or not wait.isdigit() or int(wait[:9]) > longest:
-            raise Invalid(f"wait must be a whole number of seconds from 0 to {longest:g}")
-        return int(wait)
+        if not _SECONDS.fullmatch(wait) or float(wait) > longest:
+            raise Invalid(f"wait must be a number of seconds from 0 to {longest:g}")
+        return float(wait)
 
 
 def _idempotency_key(request: web.Request) -> str | None:

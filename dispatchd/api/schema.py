@@ -26,9 +26,9 @@ MISSING_FIELDS = "Missing required fields: job_type, payload, user_id"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 UserId = Annotated[
-    str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\Z")
 ]
-KeyHex = Annotated[str, Meta(pattern=f"^{KEY_PATTERN.pattern}$")]
+KeyHex = Annotated[str, Meta(pattern=rf"^{KEY_PATTERN.pattern}\Z")]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 

@@ -9,7 +9,7 @@ from dispatchd.core.card import KEY_PATTERN
 from dispatchd.core.job import JobType
 
 Names = Annotated[list[str], Meta(max_length=256)]
-KeyHex = Annotated[str, Meta(pattern=f"^{KEY_PATTERN.pattern}$")]
+KeyHex = Annotated[str, Meta(pattern=rf"^{KEY_PATTERN.pattern}\Z")]
 
 
 class SlotsOffered(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ def coordinator_url(text: str) -> URL:
         url = URL(text if "://" in text else f"http://{text}")
     except ValueError:
         url = URL()
-    if url.scheme not in _WEBSOCKET or not url.host:
+    if url.scheme not in _WEBSOCKET or not url.host or any(map(str.isspace, text)):
         raise Unusable(f"--coordinator {text!r} is no address; use e.g. http://192.168.1.20:4010")
     return url
 
@@ -70,7 +71,8 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"it answered {error.status}, so it is no coordinator"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "it cannot be reached"
+        number = error.os_error.errno
+        return os.strerror(number) if number else "it cannot be reached"
     if isinstance(error, asyncio.TimeoutError):
         return "it does not answer"
     return str(error) or type(error).__name__

@@ -74,7 +74,10 @@ class _Pump:
 
     def start(self, threads: ThreadPoolExecutor) -> asyncio.Future[Generation]:
         """Starts the engine's work; the future has its end or its error."""
-        return self._loop.run_in_executor(threads, self._work)
+        work = self._loop.run_in_executor(threads, self._work)
+        # When the job is dropped nobody awaits the work, and its error is no news.
+        work.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return work
 
     async def pieces(self) -> AsyncGenerator[str]:
         """Text as it comes, until the work has ended in whatever way."""

@@ -15,7 +15,7 @@ def choose_folder(asked: Path | None) -> Path:
     """The folder asked for, else the first place for temporary files that is on a disk."""
     if asked is not None:
         asked.mkdir(parents=True, exist_ok=True)
-        return asked
+        return asked.absolute()
     places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.cwd()]
     return next((place for place in places if on_disk(place)), places[0])
 
@@ -29,9 +29,8 @@ def describe(folder: Path) -> str:
     """The device under a folder, and what a small durable write costs there."""
     device, kind = _mount(folder)
     memory = "not tmpfs" if on_disk(folder) else "IN MEMORY: durable commits cost nothing here"
-    return (
-        f"{kind} on {device} ({memory}), {_sync_milliseconds(folder):.2f} ms to write 4 KiB and sync"
-    )
+    sync = f"{_sync_milliseconds(folder):.2f} ms to write 4 KiB and sync"
+    return f"{kind} on {device} ({memory}), {sync}"
 
 
 def _mount(folder: Path) -> tuple[str, str]:

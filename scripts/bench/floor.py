@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from nacl.signing import VerifyKey
 
 
-class Commit(Struct):
+class Commit(Struct, gc=False):
     """The body of a commit."""
 
     job_type: str
@@ -69,7 +69,7 @@ class Receipt(Struct):
     output_hash: str
 
 
-class Job(Struct, kw_only=True):
+class Job(Struct, kw_only=True, gc=False):
     """A job in memory; `ended` is there from the first long poll on."""
 
     id: str

@@ -1,7 +1,7 @@
 """The cheapest HTTP client that does: one keep-alive connection, one request at a time."""
 
 import asyncio
-from typing import Self
+from typing import Self, cast
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length:"
@@ -37,8 +37,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         """Some of a reply has come."""

@@ -68,14 +68,20 @@ class Measured(Struct, frozen=True, kw_only=True):
     """One run. `reads` are the requests for a job's state; each job has one commit beside them.
 
     `committed`: from sending the commit to its 201. `assigned`: from that 201 to `job_assign` at
-    the worker, 0 where that came first; only where the kind is latency.
+    the worker, 0 where that came first; only where the kind is latency. `ended`: from the 201
+    until the client sees the job completed; `completed`: the same from sending the commit.
+    `server_loop_seconds` is the main thread's part of the server's CPU; `other_share` the part of
+    the machine's cores that neither server nor load had, but others did.
     """
 
     jobs: int
     reads: int
     seconds: float
     server_cpu_seconds: float
+    server_loop_seconds: float
     load_cpu_seconds: float
+    other_share: float
     committed: Percentiles
     assigned: Percentiles
+    ended: Percentiles
     completed: Percentiles

@@ -83,7 +83,9 @@ async def _workers(load: Load, meter: Meter) -> AsyncIterator[list[WorkerSocket]
 
     async def join() -> None:
         for capability in kinds:
-            crew.append(await WorkerSocket.join(load.port, capability, load.places, arrivals))
+            worker = await WorkerSocket.open(load.port, capability, load.places, arrivals)
+            crew.append(worker)
+            await worker.registered
 
     try:
         await _together([join() for _ in range(_JOINING_AT_ONCE)])

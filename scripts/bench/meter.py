@@ -4,15 +4,49 @@ import os
 import time
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import astuple
+
 from scripts.bench.load import Measured, Percentiles
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+class _Cpu(Struct, frozen=True):
+    """CPU time used until a moment, in seconds."""
+
+    server: float
+    server_loop: float
+    load: float
+    machine: float
+
+    def since(self, before: "_Cpu") -> "_Cpu":
+        """What was used between two moments."""
+        pairs = zip(astuple(self), astuple(before), strict=True)
+        return _Cpu(*(now - then for now, then in pairs))
+
+
+def _cpu(server_pid: int) -> _Cpu:
+    return _Cpu(
+        server=_of_stat(f"/proc/{server_pid}/stat"),
+        server_loop=_of_stat(f"/proc/{server_pid}/task/{server_pid}/stat"),
+        load=time.process_time(),
+        machine=_of_machine(),
+    )
+
+
+def _of_stat(path: str) -> float:
+    """User and system time of a process, all its threads together, or of one thread."""
+    fields = Path(path).read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def _of_machine() -> float:
+    """What all cores did, and what they were kept from by other guests of the same machine."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=11)[1:11]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
 
 
 class Meter:
@@ -29,28 +63,35 @@ class Meter:
         self.reads = 0
         self._committed: list[float] = []
         self._assigned: list[float] = []
+        self._ended: list[float] = []
         self._completed: list[float] = []
-        self._server_cpu = cpu_seconds(self._server_pid)
-        self._load_cpu = time.process_time()
+        self._cpu = _cpu(self._server_pid)
         self._started = time.perf_counter()
 
     def add(self, job_id: str, sent: float, accepted: float, ended: float) -> None:
         """A job has completed."""
         self.jobs += 1
         self._committed.append(accepted - sent)
+        self._ended.append(ended - accepted)
         self._completed.append(ended - sent)
         if (arrival := self.arrivals.pop(job_id, None)) is not None:
             self._assigned.append(max(0.0, arrival - accepted))
 
     def stop(self) -> Measured:
         """The measured part ends."""
+        seconds = time.perf_counter() - self._started
+        used = _cpu(self._server_pid).since(self._cpu)
+        others = used.machine - used.server - used.load
         return Measured(
             jobs=self.jobs,
             reads=self.reads,
-            seconds=time.perf_counter() - self._started,
-            server_cpu_seconds=cpu_seconds(self._server_pid) - self._server_cpu,
-            load_cpu_seconds=time.process_time() - self._load_cpu,
+            seconds=seconds,
+            server_cpu_seconds=used.server,
+            server_loop_seconds=used.server_loop,
+            load_cpu_seconds=used.load,
+            other_share=max(0.0, others) / (seconds * (os.cpu_count() or 1)),
             committed=Percentiles.of(self._committed),
             assigned=Percentiles.of(self._assigned),
+            ended=Percentiles.of(self._ended),
             completed=Percentiles.of(self._completed),
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +26,7 @@ _LOOK_SECONDS = 0.02
 _CONNECT_SECONDS = 60.0
 _BURST_JOBS_PER_SECOND_MIN = 50
 _TAIL_LINES = 20
+_SPY_FORMATS = {".svg": "flamegraph", ".txt": "raw"}
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -109,16 +111,20 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 @contextmanager
 def _spied(spy: str, pid: int, profile: Path) -> Iterator[None]:
     """Samples a process; py-spy writes its file when it is interrupted."""
-    command = [spy, "record", "--pid", str(pid), "--output", str(profile), "--threads"]
+    shape = _SPY_FORMATS.get(profile.suffix, "speedscope")
+    command = [spy, "record", "--pid", str(pid), "--threads", "--format", shape]
+    command += ["--duration", "3600", "--output", str(profile)]
     with _process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         yield
         process.send_signal(signal.SIGINT)
         process.wait(_STOP_SECONDS)
+    if not profile.exists():
+        raise Failed("py-spy wrote nothing; may it trace other processes here?")
 
 
 @contextmanager
 def _process(
-    command: Sequence[str], stdout: object, stderr: object
+    command: Sequence[str], stdout: int | IO[bytes], stderr: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is gone after the block, whatever happens in it.
 
@@ -129,8 +135,8 @@ def _process(
         cwd=ROOT,
         env={name: os.environ[name] for name in _KEPT if name in os.environ},
         stdin=subprocess.DEVNULL,
-        stdout=stdout,  # type: ignore[arg-type]  # a file or one of subprocess's constants
-        stderr=stderr,  # type: ignore[arg-type]  # likewise
+        stdout=stdout,
+        stderr=stderr,
         start_new_session=True,
     )
     try:

@@ -6,10 +6,11 @@ Its frames are masked with the key 0, which costs the worker nothing and the ser
 import asyncio
 import base64
 import hashlib
+import random
 import struct
 import time
 from collections.abc import Iterator
-from typing import Self
+from typing import Self, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -18,9 +19,11 @@ from nacl.signing import SigningKey
 
 _UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZGlzcGF0Y2hkLWJlbmNoLTE=\r\n\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZGlzcGF0Y2hkLWJlbmNoIQ==\r\n\r\n"
 )
-_OUTPUT = b'{"summary":"The ledger is shared, and everyone agrees on what it says.","word_count":12}'
+_OUTPUT = (
+    b'{"summary":"The ledger is shared, and everyone agrees on what it says.","word_count":12}'
+)
 _OUTPUT_HASH = "sha256:" + hashlib.sha256(_OUTPUT).hexdigest()
 _COMPLETED_AT = "2026-02-09T12:00:02.000Z"
 _HEARTBEAT_SECONDS = 10.0
@@ -68,18 +71,17 @@ class WorkerSocket(asyncio.Protocol):
         ).encode()
 
     @classmethod
-    async def join(
+    async def open(
         cls,
         port: int,
         capability: str,
         places: int = 1,
         arrivals: dict[str, float] | None = None,
     ) -> Self:
-        """Connects over loopback and registers."""
+        """Connects over loopback; it then registers by itself."""
         _, worker = await asyncio.get_running_loop().create_connection(
             lambda: cls(capability, places, arrivals), "127.0.0.1", port
         )
-        await worker.registered
         return worker
 
     def close(self) -> None:
@@ -90,13 +92,18 @@ class WorkerSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
-        transport.write(_UPGRADE)
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass
+        self._transport.write(_UPGRADE)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes have come."""
+        """Some bytes have come; what we cannot live with ends the run, with its reason."""
         self._buffer += data
+        try:
+            self._read()
+        except (ConnectionError, msgspec.DecodeError) as error:
+            self._fail(error)
+
+    def _read(self) -> None:
         if not self._upgraded and not self._upgrade():
             return
         for opcode, payload in self._frames():
@@ -112,11 +119,13 @@ class WorkerSocket(asyncio.Protocol):
         self._transport = None
         if self._beat is not None:
             self._beat.cancel()
-        error = exc or ConnectionResetError("the coordinator closed a worker's connection")
+        self._fail(exc or ConnectionResetError("the coordinator closed a worker's connection"))
+
+    def _fail(self, error: Exception) -> None:
         for future in (self.registered, self.lost):
             if not future.done():
                 future.set_exception(error)
-                future.exception()
+                future.exception()  # whoever waits is told; nobody has to
 
     def _upgrade(self) -> bool:
         head, end, self._buffer = self._buffer.partition(b"\r\n\r\n")
@@ -160,7 +169,8 @@ class WorkerSocket(asyncio.Protocol):
             self._complete(frame.job_id.encode())
         elif frame.type == "register_ack" and frame.status == "ok":
             self.registered.set_result(None)
-            self._keep_alive()
+            first_beat = random.uniform(0, _HEARTBEAT_SECONDS)  # workers do not beat in step
+            self._beat = self._loop.call_later(first_beat, self._keep_alive)
         elif frame.type in _COMPLAINTS:
             raise ConnectionError(f"a worker was told {text.decode()}")
 
@@ -176,7 +186,9 @@ class WorkerSocket(asyncio.Protocol):
 
     def _keep_alive(self) -> None:
         if self._transport is not None:
-            self._send(_TEXT, b'{"type":"heartbeat","provider_pubkey":"%s"}' % self._pubkey.encode())
+            self._send(
+                _TEXT, b'{"type":"heartbeat","provider_pubkey":"%s"}' % self._pubkey.encode()
+            )
             self._beat = self._loop.call_later(_HEARTBEAT_SECONDS, self._keep_alive)
 
     def _send(self, opcode: int, payload: bytes) -> None:

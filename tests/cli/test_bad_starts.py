@@ -13,7 +13,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from tests.cli.conftest import Invoke, Started
-from tests.support.process import dispatchd, ended
+from tests.support.process import dispatchd, ended, free_port
 
 MODELS = Path(__file__).parents[2] / "models"
 NODE = ("run", "--testnet", "--no-worker", "--port", "0")
@@ -93,6 +93,18 @@ def test_a_database_that_another_node_uses(refused: Start, tmp_path: Path) -> No
         node.url()
         assert "Another dispatchd" in refused(*NODE)
         assert node.stop() == 0
+
+
+def test_a_key_that_another_worker_uses(refused: Start, tmp_path: Path) -> None:
+    """Two workers with one key would push one another out for ever."""
+    address = f"http://127.0.0.1:{free_port()}"
+    arguments = ("worker", "--coordinator", address, "--key", str(tmp_path / "key.json"))
+    with dispatchd(*arguments, home=tmp_path / "home") as worker:
+        worker.out.wait_for(address)
+        assert str(tmp_path / "key.json") in refused(*arguments)
+        assert worker.stop() == 0
+    with dispatchd(*arguments, home=tmp_path / "home") as worker:
+        worker.out.wait_for(address)
 
 
 def broken_model(folder: Path, how: str) -> Path:
@@ -217,6 +229,12 @@ def test_without_testnet_it_says_that_payments_are_missing(refused: Start) -> No
         (("run", "--testnet", "--log-level", "loud"), "--log-level"),
         (("run", "--testnet", "--no-such-flag"), "--no-such-flag"),
         (("run", "--testnet", "--port"), "--port"),
+        (("run", "--testnet", "--limit", "faults_max"), "--limit"),
+        (("run", "--testnet", "--limit", "beauty=1"), "beauty"),
+        (("run", "--testnet", "--limit", "faults_max=many"), "faults_max"),
+        (("run", "--testnet", "--limit", "faults_max=-1"), "faults_max"),
+        (("run", "--testnet", "--grace", "-1"), "--grace"),
+        (("run", "--testnet", "--grace", "nan"), "--grace"),
         (("worker", "--slots", "-3"), "--slots"),
         (("worker", "--capability", "dance"), "--capability"),
         (("worker", "--provider-type", "toaster"), "--provider-type"),

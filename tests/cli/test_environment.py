@@ -17,6 +17,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "--key": ("/srv/a.json", "/srv/b.json"),
     "--slots": ("3", "5"),
     "--model": ("some/folder", "another"),
+    "--limit": ("faults_max=7", "faults_max=9"),
+    "--grace": ("1.5", "0"),
     "--log-level": ("debug", "error"),
     "--coordinator": ("http://10.0.0.1:4010", "https://example.org"),
     "--capability": ("llm", "task"),

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import ENDS, LLM, TASK, Client, until
+from tests.e2e.client import ENDS, LLM, TASK, Client
 from tests.support.process import Process, dispatchd, free_port
 
 LONG_LLM = LLM | {"max_tokens": 200}
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+
+ENDINGS = pytest.mark.parametrize(
+    ("number", "grace"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--grace", "0"))]
+)
 
 
 class Machines:
@@ -211,11 +215,11 @@ def test_a_signal_stops_a_coordinator_with_workers_and_a_worker_without_coordina
         assert_stops(worker, number)
 
 
-@SIGNALS
+@ENDINGS
 def test_a_node_stopped_amid_its_work_goes_on_with_it(
-    machines: Machines, number: signal.Signals
+    machines: Machines, number: signal.Signals, grace: tuple[str, ...]
 ) -> None:
-    with machines.run() as node:
+    with machines.run(*grace) as node:
         client = Client(node.url())
         jobs = [client.commit(LONG_LLM) for _ in range(12)]
         client.until(jobs[0], "completed")
@@ -231,11 +235,11 @@ def test_a_node_stopped_amid_its_work_goes_on_with_it(
             client.until(job_id, "completed")
 
 
-@SIGNALS
+@ENDINGS
 def test_a_worker_stopped_amid_its_work_goes_on_with_it(
-    machines: Machines, coordinator: Client, number: signal.Signals
+    machines: Machines, coordinator: Client, number: signal.Signals, grace: tuple[str, ...]
 ) -> None:
-    with machines.worker(coordinator.url) as worker:
+    with machines.worker(coordinator.url, *grace) as worker:
         jobs = [coordinator.commit(LONG_LLM) for _ in range(12)]
         coordinator.until(jobs[0], "completed")
         assert_stops(worker, number)
@@ -292,15 +296,3 @@ def test_a_worker_makes_its_key_once(machines: Machines, tmp_path: Path) -> None
     assert bytes(stored["publicKey"]).hex() == keys[0]
     assert len(stored["secretKey"]) == 64
     assert re.fullmatch("[0-9a-f]{64}", keys[0])
-
-
-def test_a_worker_whose_key_is_used_elsewhere_stays_alive(
-    machines: Machines, coordinator: Client
-) -> None:
-    """Two processes with one key take turns; neither dies of it, and the work is done."""
-    with machines.worker(coordinator.url) as first, machines.worker(coordinator.url) as second:
-        second.err.wait_for("connected; waiting for jobs")
-        coordinator.until(coordinator.commit(TASK), "completed")
-        assert first.popen.poll() is None
-        assert second.popen.poll() is None
-        until(lambda: "waiting for jobs" in first.err.text, "the first was connected")

@@ -73,21 +73,21 @@ def prepare(path: Path) -> None:
     Raises `Unusable` where the file cannot be written, is no database or is of a newer version.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600, exist_ok=True)
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise Unusable(_cannot_use(path, error)) from None
+        raise Unusable(cannot_use(path, error)) from None
     try:
         db.executescript(_SETTINGS)
         _migrate(db, path)
     except sqlite3.Error as error:
-        raise Unusable(_cannot_use(path, error)) from None
+        raise Unusable(cannot_use(path, error)) from None
     finally:
         db.close()
 
 
-def _cannot_use(path: Path, error: Exception) -> str:
+def cannot_use(path: Path, error: Exception) -> str:
+    """The sentence for a database that cannot be opened."""
     return f"Cannot use the database {path}: {error}. Choose another folder with --data-dir."
 
 

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
-from dispatchd.store.sqlite.connection import Connection, connect, prepare
+from dispatchd.store.sqlite.connection import Connection, cannot_use, connect, prepare
 from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.trust import SqliteTrust
 from dispatchd.store.sqlite.writer import Writer
@@ -25,19 +25,28 @@ class SqliteStore(Struct, frozen=True):
 @asynccontextmanager
 async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
     """Opens the database file for this process alone; raises `Unusable` where that fails."""
-    prepare(path)
-    lock = FileLock(f"{path}.lock")
+    lock = _lock(path)
     try:
+        prepare(path)
+        async with connect(path) as writing, connect(path) as reading, _writer(writing) as writer:
+            yield SqliteStore(SqliteJobs(writer, reading), SqliteTrust(writer, reading))
+    finally:
+        lock.release()
+
+
+def _lock(path: Path) -> FileLock:
+    """Taken before anything is looked at: another version may be about to migrate the file."""
+    lock = FileLock(f"{path}.lock", mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock.acquire(timeout=0)
     except Timeout:
         raise Unusable(
             f"Another dispatchd uses {path}. Stop it, or choose another --data-dir."
         ) from None
-    try:
-        async with connect(path) as writing, connect(path) as reading, _writer(writing) as writer:
-            yield SqliteStore(SqliteJobs(writer, reading), SqliteTrust(writer, reading))
-    finally:
-        lock.release()
+    except OSError as error:
+        raise Unusable(cannot_use(path, error)) from None
+    return lock
 
 
 @asynccontextmanager
