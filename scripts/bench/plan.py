@@ -1,6 +1,6 @@
 """Which runs a benchmark is made of, and what each is called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -131,18 +131,27 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
 
 def full(sizes: Sizes, *, thorough: bool) -> Plan:
-    """Everything that the targets need; unless thorough, less of it under each condition."""
+    """Everything that the targets need; unless thorough, less of it under each condition.
+
+    What is compared runs side by side, since machines change their speed.
+    """
     alone = [*sizes.loops, *sizes.small_loops, sizes.burst_row, sizes.latency_row]
     again = [*sizes.loops, sizes.burst_row] if thorough else sizes.loops[-1:]
     again.append(sizes.latency_row)
-    plan: dict[Row, Sequence[Kept]] = dict.fromkeys(alone, _BOTH)
+    plan: dict[Row, Sequence[Kept]] = {}
+    for row in alone:
+        plan[row] = _BOTH
+        if row in again:
+            plan |= dict.fromkeys(_under_conditions(row, sizes), (Kept.NODE,))
+    return plan
+
+
+def _under_conditions(row: Row, sizes: Sizes) -> Iterator[Row]:
     if sizes.idle_workers:
         for capability in (LLM_INFER, TASK):
-            idle = {"idle_workers": sizes.idle_workers, "idle_capability": capability}
-            plan |= {replace(row, **idle): (Kept.NODE,) for row in again}
+            yield replace(row, idle_workers=sizes.idle_workers, idle_capability=capability)
     if sizes.history:
-        plan |= {replace(row, history=sizes.history): (Kept.NODE,) for row in again}
-    return plan
+        yield replace(row, history=sizes.history)
 
 
 def chosen(sizes: Sizes, kinds: Sequence[Kind]) -> Plan:

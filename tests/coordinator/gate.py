@@ -5,7 +5,7 @@ first served. A call is done in two moves: it happens, and then its caller learn
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +53,8 @@ class Gate:
         self._writes = Line()
         self._reads = Line()
         self._dead = False
+        self.calls: Counter[str] = Counter()
+        """How often each verb has been called."""
 
     def over(self, store: SqliteStore) -> SqliteStore:
         """The same store behind the gate."""
@@ -66,6 +68,7 @@ class Gate:
 
     async def call(self, verb: str, run: Callable[[], Awaitable[Any]]) -> Any:
         """Waits in line."""
+        self.calls[verb] += 1
         call = Call(verb, run, asyncio.get_running_loop().create_future())
         if not self._dead:
             line = self._reads if verb in _READS else self._writes

@@ -74,7 +74,9 @@ class World:
         """A new process."""
         self._process = AsyncExitStack()
         store = await self._process.enter_async_context(open_sqlite(self._path))
-        (self._writer,) = (task for task in asyncio.all_tasks() if task.get_name() == "store writer")
+        (self._writer,) = (
+            task for task in asyncio.all_tasks() if task.get_name() == "store writer"
+        )
         writing = store.jobs._writer._connection
         # Only a power cut would show the difference, and there is none here.
         await writing.call(lambda db: db.execute("PRAGMA synchronous = OFF"))

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from dispatchd.core.limits import Limits
 from tests.support.alive import beat
 from tests.support.clock import FakeClock
-from tests.support.crowd import PROMPT, SUMMARIZE, autopilot, connected, health
-from tests.support.foreign import ForeignWorker
+from tests.support.crowd import PROMPT, SUMMARIZE, autopilot, connected, health, offer, order
+from tests.support.foreign import ForeignWorker, foreign_worker
 from tests.support.node import Node, running_node
+from tests.support.process import dispatchd
 from tests.support.raw import Raw, frame, garbage, raw
 
 HEAD = b"POST /v1/jobs/commit/cheap HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -67,8 +68,8 @@ async def test_a_head_that_comes_byte_by_byte_gains_no_time(
 ) -> None:
     async with limited(tmp_path, clock, header_seconds=0.3) as node, raw(node.url) as peer:
         start = time.monotonic()
-        with pytest.raises(ConnectionError):
-            while time.monotonic() - start < 5:
+        with suppress(ConnectionError):
+            while time.monotonic() - start < 3:
                 await peer.send(b"X")
                 await asyncio.sleep(0.02)
         assert time.monotonic() - start < 3
@@ -115,7 +116,6 @@ async def test_a_body_over_the_limit_is_a_413(node: Node, *, chunked: bool) -> N
         b"GET /v1/jobs/%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v1/jobs/%ED%A0%80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v1/trust/list?user_id=\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /v1/trust/list?user_id=%ED%A0%80%00 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v1/jobs/x?wait=\xb2 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v1/jobs/x?wait=99999999999999999999 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET " + b"/" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -125,7 +125,6 @@ async def test_a_body_over_the_limit_is_a_413(node: Node, *, chunked: bool) -> N
         HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
         HEAD + b"Idempotency-Key: \xff\r\nContent-Length: 2\r\n\r\n{}",
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ],
     ids=lambda head: head[:60].decode("latin-1").encode("unicode_escape").decode(),
 )
@@ -225,12 +224,15 @@ async def test_guessing_many_codes_at_one_instant_gains_nothing(node: Node) -> N
 async def test_a_frame_over_the_limit_closes_its_socket_with_1009(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    async with limited(tmp_path, clock, frame_bytes_max=10_000) as node:
-        async with autopilot(node.http, node.url), connected(node) as peer:
-            await peer.register()
-            await peer.socket.send_str("x" * 10_001)
-            assert await peer.closed() == 1009
-            await serves(node)
+    async with (
+        limited(tmp_path, clock, frame_bytes_max=10_000) as node,
+        autopilot(node.http, node.url),
+        connected(node) as peer,
+    ):
+        await peer.register()
+        await peer.socket.send_str("x" * 10_001)
+        assert await peer.closed() == 1009
+        await serves(node)
 
 
 async def test_the_default_limit_of_a_frame_is_4_mebibytes(
@@ -257,26 +259,23 @@ async def test_pieces_of_a_frame_over_the_limit_close_its_socket(
 async def test_more_frames_than_allowed_close_their_socket_with_1008(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    async with limited(tmp_path, clock, frames_per_second_max=100) as node:
-        async with autopilot(node.http, node.url), connected(node) as flood:
-            await flood.register()
-            for _ in range(99):
-                await flood.send(type="heartbeat")
-            await beat_is_answered(flood, 99)
-            clock.advance(1)
-            await beat(flood)  # a second later it may go on
-            with pytest.raises(ConnectionError):
-                for _ in range(5000):
-                    await flood.send(type="heartbeat")
-                    await asyncio.sleep(0)
-            assert await flood.closed() == 1008
-            await serves(node)
-            await healthy(node, workers=1)
-
-
-async def beat_is_answered(worker: ForeignWorker, count: int) -> None:
-    for _ in range(count):
-        await worker.expect("heartbeat_ack")
+    async with (
+        limited(tmp_path, clock, frames_per_second_max=100) as node,
+        autopilot(node.http, node.url),
+        connected(node) as flood,
+    ):
+        await flood.register()
+        for _ in range(99):
+            await flood.send(type="heartbeat")
+        for _ in range(99):
+            await flood.expect("heartbeat_ack")
+        clock.advance(1)
+        await beat(flood)  # a second later it may go on
+        for _ in range(100):
+            await flood.send(type="heartbeat")
+        assert await flood.closed() == 1008
+        await serves(node)
+        await online(node, 1)
 
 
 async def test_an_unregistered_socket_is_closed_in_time_whatever_it_sends(node: Node) -> None:
@@ -468,3 +467,59 @@ async def test_a_thousand_wrong_results_delay_nobody(node: Node, worker: Foreign
                 await serves(node)
         for _ in range(1000):
             assert (await worker.expect("error"))["code"] == "LEASE_LOST"
+
+
+NESTED = "[" * 900 + "]" * 900
+MANY = 4 * MEGABYTE - 2000
+
+
+def huge_frames(worker: ForeignWorker, job_id: str) -> dict[str, str]:
+    """Frames within the limit whose reading costs as much as possible."""
+    done = worker.completion(job_id, "{}")
+    before, mark, after = done.partition('"payment_ref": null')
+    pairs = ',"a":1' * (MANY // 6)
+    return {
+        "members": '{"type":"heartbeat","x":"\\ud800"' + pairs + "}",
+        "empty arrays": "[" + "[]," * (MANY // 3) + "[]]",
+        "numbers in the receipt": f'{before}{mark},"x":[{"1e5," * (MANY // 4)}1]{after}',
+        "spaces in the receipt": f'{before}{mark},"x":[{"1 , " * (MANY // 4)}1]{after}',
+    }
+
+
+@pytest.mark.parametrize(
+    "what", ["members", "empty arrays", "numbers in the receipt", "spaces in the receipt"]
+)
+async def test_a_frame_that_is_hard_to_read_delays_nobody(tmp_path: Path, what: str) -> None:
+    arguments = ("run", "--testnet", "--no-worker", "--port", "0", "--db", str(tmp_path / "db"))
+    with dispatchd(*arguments, home=tmp_path) as process:
+        url = await asyncio.to_thread(process.url)
+        async with aiohttp.ClientSession() as http, foreign_worker(http, url) as peer:
+            await peer.register()
+            _, answer, _ = await offer(http, url, order())
+            await peer.expect("job_assign")
+            hard = huge_frames(peer, answer["job_id"])[what]
+            await health(http, url)
+            sending = asyncio.create_task(peer.socket.send_str(hard))
+            answered = asyncio.create_task(peer.expect("error"))
+            longest = 0.0
+            while not answered.done():
+                start = time.monotonic()
+                await health(http, url)
+                longest = max(longest, time.monotonic() - start)
+            await sending
+            assert answered.result()["code"] in {"BAD_RECEIPT", "INVALID_MSG", "UNKNOWN_MSG"}
+    assert longest < PROMPTLY_SECONDS
+
+
+async def test_a_receipt_that_is_nested_deeply_is_a_bad_one(
+    node: Node, worker: ForeignWorker
+) -> None:
+    await worker.register()
+    job_id = await node.commit(SUMMARIZE)
+    await worker.expect("job_assign")
+    done = worker.completion(job_id, "{}")
+    await worker.socket.send_str(
+        done.replace('"payment_ref": null', f'"payment_ref": null,"x":{NESTED}')
+    )
+    assert (await worker.expect("error"))["code"] == "BAD_RECEIPT"
+    await node.until(job_id, "pending")

@@ -1,0 +1,338 @@
+"""Who is offered a job, and how little is done to find that out."""
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatchd.coordinator.bench import Bench
+from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.matching import JOBS_PER_LANE_MAX
+from dispatchd.coordinator.seats import Offer, Seat, Seats
+from dispatchd.core.card import ProviderType, Slots, WorkerCard
+from dispatchd.core.job import ENDED, Fault, Job, JobStatus, JobType, Privacy, Tier
+from dispatchd.core.limits import Limits
+from dispatchd.core.record import Blame
+from tests.coordinator.world import ALL_TYPES, Peer, World, key_number
+
+TASK = Order(JobType.TASK, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
+PRIVATE = Order(JobType.TASK, Tier.CHEAP, Privacy.PRIVATE, "ann", "{}")
+REJECTED = Fault("boom", Blame.REJECTED)
+
+KEYS = itertools.count()
+
+
+def seat(kind: ProviderType, heard_at: int = 0, users: tuple[str, ...] = ()) -> Seat:
+    card = WorkerCard(
+        provider_pubkey=f"{next(KEYS):064x}",
+        provider_type=kind,
+        slots=(Slots(ALL_TYPES, 1),),
+    )
+    return Seat(card, users, heard_at, local=False)
+
+
+def job(job_type: JobType, tier: Tier, **fields: Any) -> Job:
+    values: dict[str, Any] = {"privacy": Privacy.PUBLIC, "user_id": "ann", "payload": "{}"}
+    return Job(id="job", job_type=job_type, tier=tier, created_at=0, rank=0, **(values | fields))
+
+
+async def bench_of(*seats: Seat) -> Bench:
+    """A bench with one offer from each seat, in that order."""
+    everybody = Seats()
+    bench = Bench(everybody)
+    for each in seats:
+        everybody.add(each)
+        bench.add(Offer(each, ALL_TYPES))
+    return bench
+
+
+def pick(bench: Bench, wanted: Job) -> Seat | None:
+    offer = bench.best(wanted, lambda _: True)
+    return offer.seat if offer is not None else None
+
+
+@pytest.mark.parametrize(
+    ("job_type", "tier", "kind"),
+    [
+        (JobType.TASK, Tier.FAST, ProviderType.DESKTOP),
+        (JobType.LLM_INFER, Tier.FAST, ProviderType.DESKTOP),
+        (JobType.TASK, Tier.CHEAP, ProviderType.SEEKER),
+    ],
+)
+@pytest.mark.parametrize("privacy", Privacy)
+async def test_the_kind_of_machine_goes_before_the_freshest_heartbeat(
+    job_type: JobType, tier: Tier, kind: ProviderType, privacy: Privacy
+) -> None:
+    wanted = job(job_type, tier, privacy=privacy)
+    suited = seat(kind, heard_at=1, users=("ann",))
+    others = [seat(other, 9, ("ann",)) for other in ProviderType if other is not kind]
+    assert pick(await bench_of(suited, *others), wanted) is suited
+    assert pick(await bench_of(*others), wanted) is others[0]
+
+
+@pytest.mark.parametrize("privacy", Privacy)
+async def test_among_equals_the_freshest_heartbeat_goes_first(privacy: Privacy) -> None:
+    seats = [seat(ProviderType.DESKTOP, moment, ("ann",)) for moment in (1, 2, 3)]
+    bench = await bench_of(*seats)
+    wanted = job(JobType.LLM_INFER, Tier.CHEAP, privacy=privacy)
+    assert pick(bench, wanted) is seats[2]
+    seats[0].heard_at = 4
+    bench.heard(seats[0])
+    assert pick(bench, wanted) is seats[0]
+
+
+@pytest.mark.parametrize("privacy", Privacy)
+async def test_offering_a_place_is_not_a_heartbeat(privacy: Privacy) -> None:
+    """The freshest heartbeat goes first, whoever offered last and whatever the lane."""
+    fresh, stale = seat(ProviderType.DESKTOP, 2, ("ann",)), seat(ProviderType.DESKTOP, 1, ("ann",))
+    bench = await bench_of(fresh, stale)
+    assert pick(bench, job(JobType.TASK, Tier.FAST, privacy=privacy)) is fresh
+
+
+async def test_cheap_inference_has_no_favourite_kind() -> None:
+    wanted = job(JobType.LLM_INFER, Tier.CHEAP)
+    for kind in ProviderType:
+        stale = [seat(other, 1) for other in ProviderType if other is not kind]
+        fresh = seat(kind, 2)
+        assert pick(await bench_of(*stale, fresh), wanted) is fresh
+
+
+async def test_two_thousand_idle_workers_are_not_looked_at() -> None:
+    kinds = itertools.cycle(ProviderType)
+    seats = [seat(next(kinds), moment) for moment in range(2000)]
+    seats.append(seat(ProviderType.DESKTOP, 2000, ("ann",)))
+    bench = await bench_of(*seats)
+    looked_at: list[Seat] = []
+
+    def accept(candidate: Seat) -> bool:
+        looked_at.append(candidate)
+        return True
+
+    for tier in Tier:
+        assert bench.best(job(JobType.TASK, tier), accept) is not None
+    assert len(looked_at) <= 4
+    looked_at.clear()
+    found = bench.best(job(JobType.TASK, Tier.FAST, privacy=Privacy.PRIVATE), accept)
+    assert found is not None
+    assert looked_at == [found.seat] == seats[-1:]
+    looked_at.clear()
+    refusing = seats[-1]
+    offer = bench.best(job(JobType.TASK, Tier.FAST), lambda one: accept(one) and one != refusing)
+    assert offer is not None
+    assert offer.seat is not refusing
+    assert len(looked_at) <= 3
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path, Limits())
+    await world.start()
+    await world.rest()
+    yield world
+    await world.kill(flushed=False)
+    world.ledger.close()
+
+
+async def joined(world: World, peer: Peer) -> None:
+    if peer not in world.peers:
+        world.peers.append(peer)
+    world.spawn(world.join(peer, mentions=False))
+    await world.rest()
+
+
+async def commit(world: World, order: Order, *job_ids: str) -> None:
+    for job_id in job_ids:
+        world.spawn(world.submit(order, job_id, None))
+    await world.rest()
+
+
+async def finish(world: World, peer: Peer, job_id: str) -> None:
+    assert peer.seat is not None
+    done = world.result(peer.key, job_id)
+    world.spawn(world.finish(peer.seat, peer.running.pop(job_id), done, good=True))
+    await world.rest()
+    world.claim(peer)
+    await world.rest()
+
+
+async def finish_all(world: World, peer: Peer) -> None:
+    """Does jobs for as long as some are given."""
+    while peer.running:
+        for job_id in list(peer.running):
+            await finish(world, peer, job_id)
+
+
+def statuses(world: World) -> set[str]:
+    return {row["status"] for row in world.ledger.rows.values()}
+
+
+async def test_matching_asks_the_store_only_when_something_has_changed(world: World) -> None:
+    for number in range(20, 60):
+        await joined(world, Peer(key_number(number)))
+    world.gate.calls.clear()
+    for _ in range(14):
+        world.clock.advance(1)
+        for each in world.parts.seats:
+            world.parts.work.heard(each)
+        await world.rest()
+    assert not world.gate.calls
+    world.clock.advance(1)
+    await world.rest()
+    assert world.gate.calls == {"waiting_lanes": 1, "count_waiting": 1}
+    world.gate.calls.clear()
+    await commit(world, TASK, "job")
+    assert world.gate.calls.pop("waiting") <= 2
+    assert world.gate.calls == {"add": 1, "assign": 1}
+    (busy,) = (peer for peer in world.peers if peer.running)
+    world.gate.calls.clear()
+    await finish(world, busy, "job")
+    assert world.gate.calls == {"finish": 1}
+
+
+async def test_a_job_that_nobody_can_take_now_is_not_looked_for(world: World) -> None:
+    inferring = Peer(key_number(20), frozenset({JobType.LLM_INFER}))
+    await joined(world, inferring)
+    world.gate.calls.clear()
+    await commit(world, TASK, *(f"job-{number}" for number in range(30)))
+    assert world.gate.calls == {"add": 30}
+
+
+async def test_a_full_private_lane_delays_nobody_else(world: World) -> None:
+    trusted, public = world.peers[:2]
+    trusted.places = 0
+    world.spawn(world.pair("ann", trusted))
+    await joined(world, trusted)
+    await commit(world, PRIVATE, *(f"private-{number}" for number in range(500)))
+    world.leave(trusted)
+    await world.rest()
+    await joined(world, public)
+    world.gate.calls.clear()
+    for number in range(20):
+        await commit(world, TASK, f"public-{number}")
+        assert list(public.running) == [f"public-{number}"]
+        await finish(world, public, f"public-{number}")
+    assert world.gate.calls["waiting"] <= 40
+    waiting = [row for row in world.ledger.rows.values() if row["status"] == JobStatus.PENDING]
+    assert len(waiting) == 500
+
+
+async def test_a_full_public_lane_delays_no_private_job(world: World) -> None:
+    public, trusted = world.peers[:2]
+    public.job_types = trusted.job_types = frozenset({JobType.TASK})
+    await joined(world, public)
+    await commit(world, TASK, *(f"public-{number}" for number in range(200)))
+    world.spawn(world.pair("ann", trusted))
+    trusted.places = 0
+    await joined(world, trusted)
+    world.clock.advance(1)
+    await commit(world, PRIVATE, "private")
+    world.clock.advance(120)  # the public ones may well be of lower rank, but not for ever
+    for _ in range(250):
+        trusted.places = 1
+        world.claim(trusted)
+        await world.rest()
+        (job_id,) = trusted.running
+        if job_id == "private":
+            break
+        await finish(world, trusted, job_id)
+    assert "private" in trusted.running
+
+
+async def test_jobs_refused_beyond_the_look_ahead_are_all_done_in_the_end(world: World) -> None:
+    worker = world.peers[0]
+    worker.places = 4
+    await joined(world, worker)
+    count = JOBS_PER_LANE_MAX + 40
+    await commit(world, TASK, *(f"job-{number}" for number in range(count)))
+    while worker.running:
+        await refuse(world, worker, *worker.running)
+    assert {row["faults"] for row in world.ledger.rows.values()} == {1}
+    for _ in range(8):
+        await world.pass_time(1, hop=1, alive=True)
+        await finish_all(world, worker)
+    assert statuses(world) == {JobStatus.COMPLETED}
+
+
+async def test_a_refused_job_behind_many_that_another_refused_is_done_in_the_end(
+    world: World,
+) -> None:
+    """The worker that could take the last job is idle; it is done at the latest by the other."""
+    first, second = world.peers[:2]
+    await joined(world, first)
+    count = JOBS_PER_LANE_MAX + 6
+    await commit(world, TASK, *(f"job-{number}" for number in range(count)))
+    while first.running:
+        await refuse(world, first, *first.running)
+    world.leave(first)
+    await joined(world, second)
+    await refuse(world, second, *second.running)
+    await joined(world, first)
+    for _ in range(12):
+        await world.pass_time(1, hop=1, alive=True)
+        await finish_all(world, first)
+        await finish_all(world, second)
+    ended = [row for row in world.ledger.rows.values() if row["status"] in ENDED]
+    assert len(ended) == count
+    assert statuses(world) == {JobStatus.COMPLETED}
+
+
+async def refuse(world: World, peer: Peer, *job_ids: str) -> None:
+    assert peer.seat is not None
+    for job_id in job_ids:
+        world.spawn(world.fail(peer.seat, peer.running.pop(job_id), REJECTED))
+    await world.rest()
+    world.claim(peer)
+    await world.rest()
+
+
+async def test_a_refused_job_comes_back_after_five_seconds_and_not_before(world: World) -> None:
+    worker = world.peers[0]
+    await joined(world, worker)
+    await commit(world, TASK, "job")
+    await refuse(world, worker, "job")
+    await world.pass_time(4, hop=1, alive=True)
+    assert not worker.running
+    await world.pass_time(1, hop=1, alive=True)
+    assert list(worker.running) == ["job"]
+
+
+async def test_a_refused_job_goes_to_another_worker_at_once(world: World) -> None:
+    first, second = world.peers[:2]
+    await joined(world, first)
+    await commit(world, TASK, "job")
+    await joined(world, second)
+    await refuse(world, first, "job")
+    assert list(second.running) == ["job"]
+
+
+async def test_two_places_of_one_worker_take_two_jobs(world: World) -> None:
+    worker = world.peers[0]
+    worker.places = 2
+    await joined(world, worker)
+    await commit(world, TASK, "a", "b", "c")
+    assert set(worker.running) == {"a", "b"}
+    await finish(world, worker, "b")
+    assert set(worker.running) == {"a", "c"}
+    assert worker.seat is not None
+    assert not worker.seat.offers
+
+
+async def test_places_for_different_types_are_not_mixed_up(world: World) -> None:
+    worker = world.peers[0]
+    worker.places = 0
+    await joined(world, worker)
+    assert worker.seat is not None
+    for kind in JobType:
+        claiming = world.parts.work.claim(worker.seat, frozenset({kind}))
+        world.spawn(_forget(claiming))
+    await commit(world, TASK, "a", "b")
+    assert set(worker.seat.held) == {"a"}
+    inference = Order(JobType.LLM_INFER, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
+    await commit(world, inference, "c")
+    assert set(worker.seat.held) == {"a", "c"}
+
+
+async def _forget(claiming: Any) -> None:
+    await claiming

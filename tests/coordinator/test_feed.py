@@ -1,0 +1,181 @@
+"""Waiting for a job's end: at once when it ends, for so long at the most, or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dispatchd.coordinator.coordinator import Order
+from dispatchd.core.errors import NotFound
+from dispatchd.core.job import Fault, Job, JobStatus, JobType, Privacy, Tier
+from dispatchd.core.limits import Limits
+from dispatchd.core.record import Blame
+from dispatchd.feed import Feed
+from tests.coordinator.world import World
+
+TASK = Order(JobType.TASK, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path, Limits(watchers_max=3))
+    await world.start()
+    await world.rest()
+    yield world
+    await world.kill(flushed=False)
+    world.ledger.close()
+
+
+async def given(world: World, job_id: str = "job") -> None:
+    """Commits a job, and has a worker take it."""
+    world.spawn(world.submit(TASK, job_id, None))
+    await world.rest()
+    if world.peers[0].seat is None:
+        world.spawn(world.join(world.peers[0], mentions=False))
+    await world.rest()
+    assert job_id in world.peers[0].running
+
+
+async def waiting(world: World, seconds: float = 30, job_id: str = "job") -> asyncio.Task[Job]:
+    """A request that waits, once it does."""
+    request = asyncio.create_task(world.parts.coordinator.wait(job_id, seconds))
+    await world.rest()
+    return request
+
+
+async def ended(world: World) -> None:
+    peer = world.peers[0]
+    assert peer.seat is not None
+    done = world.result(peer.key, "job")
+    world.spawn(world.finish(peer.seat, peer.running["job"], done, good=True))
+    await world.rest()
+
+
+async def test_a_bell_rings_for_its_own_job_alone() -> None:
+    feed = Feed(9)
+    with feed.watching("a") as first, feed.watching("a") as second, feed.watching("b") as other:
+        assert first is not None
+        assert second is not None
+        assert other is not None
+        feed.ended(["a", "nobody waits for this one"])
+        assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
+        feed.close()
+        assert other.is_set()
+
+
+async def test_no_more_bells_than_allowed_and_each_is_given_back() -> None:
+    feed = Feed(2)
+    with feed.watching("a") as first, feed.watching("b"):
+        assert first is not None
+        with feed.watching("c") as none:
+            assert none is None
+        with feed.watching("a") as still_none:
+            assert still_none is None
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError), feed.watching("a") as bell:
+            assert bell is not None
+            raise ZeroDivisionError
+    assert feed._watchers == 0
+    assert feed._bells == {}
+
+
+async def test_waiting_ends_at_once_when_the_job_is_completed(world: World) -> None:
+    await given(world)
+    requests = [await waiting(world) for _ in range(3)]
+    assert not any(request.done() for request in requests)
+    await ended(world)
+    for request in requests:
+        assert request.done()
+        assert (await request).status is JobStatus.COMPLETED
+
+
+async def test_waiting_ends_at_once_when_the_job_has_failed(world: World) -> None:
+    await given(world)
+    request = await waiting(world)
+    peer = world.peers[0]
+    assert peer.seat is not None
+    fault = Fault("cannot", Blame.FAILED, final=True)
+    world.spawn(world.fail(peer.seat, peer.running["job"], fault))
+    await world.rest()
+    assert request.done()
+    assert ((await request).status, (await request).error) == (JobStatus.FAILED, "cannot")
+
+
+async def test_waiting_ends_at_once_when_nobody_can_do_the_job(world: World) -> None:
+    world.spawn(world.submit(TASK, "job", None))
+    await world.rest()
+    request = await waiting(world, seconds=60)
+    await world.pass_time(29, hop=1, alive=False)
+    assert not request.done()
+    await world.pass_time(1, hop=1, alive=False)
+    assert request.done()
+    assert (await request).error == "no_eligible_worker"
+
+
+async def test_an_attempt_that_is_tried_again_does_not_end_the_waiting(world: World) -> None:
+    await given(world)
+    request = await waiting(world)
+    world.leave(world.peers[0])
+    await world.rest()
+    assert not request.done()
+    request.cancel()
+    await world.rest()
+    assert world.parts.feed._watchers == 0
+
+
+async def test_waiting_ends_after_its_time_with_the_job_as_it_is(world: World) -> None:
+    await given(world)
+    request = await waiting(world, seconds=30)
+    world.clock.advance(29.999)
+    await world.rest()
+    assert not request.done()
+    world.clock.advance(0.001)
+    await world.rest()
+    assert request.done()
+    assert (await request).status is JobStatus.ASSIGNED
+    assert world.parts.feed._watchers == 0
+
+
+async def test_too_many_watchers_are_answered_at_once(world: World) -> None:
+    await given(world)
+    requests = [await waiting(world) for _ in range(3)]
+    one_more = await waiting(world)
+    assert one_more.done()
+    assert (await one_more).status is JobStatus.ASSIGNED
+    await ended(world)
+    assert all(request.done() for request in requests)
+    again = await waiting(world)
+    assert (await again).status is JobStatus.COMPLETED
+
+
+async def test_a_job_that_ended_before_is_answered_at_once(world: World) -> None:
+    await given(world)
+    await ended(world)
+    request = await waiting(world)
+    assert request.done()
+    assert (await request).status is JobStatus.COMPLETED
+
+
+async def test_a_job_that_ends_while_the_watcher_looks_is_not_missed(world: World) -> None:
+    """Listen first, look second: here the job is read before it ends, and answered after."""
+    await given(world)
+    request = asyncio.create_task(world.parts.coordinator.wait("job", 30))
+    await world.gate.move(0)  # the read has happened
+    assert not request.done()
+    peer = world.peers[0]
+    assert peer.seat is not None
+    done = world.result(peer.key, "job")
+    world.spawn(world.finish(peer.seat, peer.running["job"], done, good=True))
+    await world.gate.move(0)
+    await world.rest()
+    assert request.done()
+    assert (await request).status is JobStatus.COMPLETED
+
+
+async def test_an_unknown_job_is_not_found_and_leaves_no_bell(world: World) -> None:
+    request = await waiting(world, job_id="unknown")
+    with pytest.raises(NotFound):
+        await request
+    assert world.parts.feed._watchers == 0
+    assert world.parts.feed._bells == {}
