@@ -16,14 +16,20 @@ async def json_text(request: web.Request, limits: Limits) -> str:
     if not _is_utf8(request.charset or "utf-8"):
         raise UnsupportedMediaType("The charset must be UTF-8")
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            return (await request.read()).decode("utf-8")
+        return (await _all_of(request, limits)).decode("utf-8")
     except TimeoutError:
         raise TooSlow("The body did not arrive in time") from None
     except web.RequestPayloadError:
         raise Invalid("The body did not arrive whole") from None
     except UnicodeDecodeError:
         raise Invalid("The body is not valid UTF-8") from None
+
+
+async def _all_of(request: web.Request, limits: Limits) -> bytes:
+    if request.content.is_eof():
+        return await request.read()
+    async with asyncio.timeout(limits.body_seconds):
+        return await request.read()
 
 
 def parameter(request: web.Request, name: str) -> str | None:

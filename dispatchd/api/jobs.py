@@ -7,7 +7,7 @@ import uuid
 from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
-from dispatchd.api.errors import json_response
+from dispatchd.api.errors import json_response, raw_response
 from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
@@ -72,7 +72,7 @@ class JobRoutes:
             job = await self._coordinator.wait(job_id, seconds)
         else:
             job = await self._coordinator.get(job_id)
-        return web.Response(text=job_text(job), content_type="application/json", charset="utf-8")
+        return raw_response(job_text(job).encode())
 
     def _seconds_to_wait(self, request: web.Request) -> float:
         wait = parameter(request, "wait")
@@ -95,20 +95,17 @@ def _idempotency_key(request: web.Request) -> str | None:
 
 def job_text(job: Job) -> str:
     """A job as the poll shows it; output and receipt stand in it exactly as they arrived."""
-    members = {
-        "id": json.dumps(job.id),
-        "status": json.dumps(job.status),
-        "result": _result(job),
-        "receipt": _receipt(job),
-        "created_at": json.dumps(iso(job.created_at)),
-        "completed_at": "null" if job.completed_at is None else json.dumps(iso(job.completed_at)),
-    }
-    return "{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}"
+    completed_at = "null" if job.completed_at is None else f'"{iso(job.completed_at)}"'
+    return (
+        f'{{"id":"{job.id}","status":"{job.status}","result":{_result(job)},'
+        f'"receipt":{_receipt(job)},"created_at":"{iso(job.created_at)}",'
+        f'"completed_at":{completed_at}}}'
+    )
 
 
 def _result(job: Job) -> str:
     if job.status is JobStatus.FAILED:
-        return json.dumps({"error": job.error}, ensure_ascii=False)
+        return json.dumps({"error": job.error}, ensure_ascii=False, separators=(",", ":"))
     return job.output or "null"
 
 
@@ -116,5 +113,4 @@ def _receipt(job: Job) -> str:
     """The signed text with the signature added; it was verified before the job completed."""
     if job.receipt is None:
         return "null"
-    signature = json.dumps(job.signature)
-    return f'{job.receipt[:-1]},"signature":{signature},"verified":true}}'
+    return f'{job.receipt[:-1]},"signature":"{job.signature}","verified":true}}'

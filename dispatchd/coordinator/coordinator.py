@@ -120,7 +120,7 @@ class Coordinator:
             if bell is None or job.status in ENDED:
                 return job
             await self._clock.wait(bell, seconds)
-        return await self.get(job_id)
+        return bell.job or await self.get(job_id)
 
     async def get(self, job_id: str) -> Job:
         """A job by its id; raises `NotFound`."""

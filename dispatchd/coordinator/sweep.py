@@ -96,7 +96,7 @@ class Sweep:
             if now - alone_since >= patience and not self._seats.anyone_for(lane):
                 failed = await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
                 self._matching.leave_queue(len(failed))
-                self._feed.ended(failed)
+                self._feed.ring(failed)
         self._seats.forget_left(now - patience)
 
     async def _forget_keys(self, now: Millis) -> None:

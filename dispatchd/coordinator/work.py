@@ -17,7 +17,7 @@ from dispatchd.coordinator.seats import Held, Seat, Seats
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, StoreUnavailable
-from dispatchd.core.job import Assignment, Completion, Fault, Job, JobType, Lease
+from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
@@ -127,13 +127,23 @@ class Work:
         except BadReceipt:
             await self.end(seat, held, Fault("invalid_receipt", Blame.BAD_RECEIPTS))
             raise
+        now = self._clock.now()
         try:
-            await self._jobs.finish(lease, replace(done, receipt=receipt), self._clock.now())
+            await self._jobs.finish(lease, replace(done, receipt=receipt), now)
         except LeaseLost:
             seat.drop(held)
             raise
         seat.drop(held)
-        self._feed.ended([lease.job_id])
+        self._feed.ended(
+            replace(
+                held.job,
+                status=JobStatus.COMPLETED,
+                output=done.output,
+                receipt=receipt,
+                signature=done.signature,
+                completed_at=now,
+            )
+        )
 
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Ends an attempt that failed."""
@@ -188,7 +198,7 @@ class Work:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
                 await self._jobs.fail(decision.job, reason, fault.blame)
-                self._feed.ended([job.id])
+                self._feed.ended(replace(decision.job, status=JobStatus.FAILED, error=reason))
                 return
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:

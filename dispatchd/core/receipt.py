@@ -84,12 +84,14 @@ def _full(output_hash: str) -> str:
 
 
 def _texts_that_may_be_signed(receipt: str) -> Iterator[str]:
-    """The compact forms of a received receipt, keys in the order received.
+    """The receipt as received, then its compact forms, keys in the order received.
 
     Whoever printed the frame may have spaced it out or escaped it where the signed text was not.
     """
+    yield receipt
     compact = _TOKEN_OR_SPACE.sub(lambda match: match[1] or "", receipt)
-    yield compact
+    if compact != receipt:
+        yield compact
     try:
         printed = ecma_json(msgspec.json.decode(compact))
     except (msgspec.DecodeError, ValueError):

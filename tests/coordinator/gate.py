@@ -14,8 +14,18 @@ from typing import Any, cast
 from dispatchd.store.sqlite.store import SqliteStore
 
 _READS = frozenset(
-    "replay get count_waiting waiting_lanes waiting records held_by overdue pairings_of"
-    " users_of".split()
+    {
+        "count_waiting",
+        "get",
+        "held_by",
+        "overdue",
+        "pairings_of",
+        "records",
+        "replay",
+        "users_of",
+        "waiting",
+        "waiting_lanes",
+    }
 )
 _TURNS = 12
 

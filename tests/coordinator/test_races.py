@@ -152,7 +152,7 @@ async def test_a_worker_heard_every_29_seconds_keeps_its_lease(world: World) -> 
         assert seat.held, f"the lease is lost after {second} s"
 
 
-async def work_at_once(world: World) -> None:
+def work_at_once(world: World) -> None:
     """Every worker hands in what it has, well done, and offers itself again."""
     for peer in world.peers:
         for lease in list(peer.running.values()):
@@ -175,12 +175,12 @@ async def test_stopping_gives_out_no_more_jobs_though_places_become_free(world: 
     turns = itertools.count()
     while world.ledger.completed_by_record() < 8:
         await world.gate.move(next(turns))
-        await work_at_once(world)
+        work_at_once(world)
     world.parts.coordinator.stop()
     world.draining = True
     before = given_out(world)
     while await world.gate.move(next(turns)):
-        await work_at_once(world)
+        work_at_once(world)
     after = given_out(world) - before
     assert after <= 4, f"{after} more jobs were given out"  # those that were being assigned
 
@@ -196,15 +196,15 @@ async def test_a_private_job_does_not_wait_while_a_public_lane_is_busy(world: Wo
     turns = itertools.count()
     while given_out(world) < 8:
         await world.gate.move(next(turns))
-        await work_at_once(world)
+        work_at_once(world)
     world.spawn(world.submit(PRIVATE, "private", None))
     while "private" not in world.acknowledged:
         await world.gate.move(next(turns))
-        await work_at_once(world)
+        work_at_once(world)
     before = given_out(world)
     while not world.ledger.rows["private"]["attempt"]:
         await world.gate.move(next(turns))
-        await work_at_once(world)
+        work_at_once(world)
     between = given_out(world) - 1 - before
     assert between <= 12, f"{between} public jobs went before a private one of lower rank"
 

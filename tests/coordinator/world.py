@@ -82,6 +82,8 @@ class World:
         await writing.call(lambda db: db.execute("PRAGMA synchronous = OFF"))
         if not hasattr(self, "ledger"):
             self.ledger = Ledger(self._path, self.limits.faults_max)
+        self._inherited = self.ledger.leases()
+        """Given out by a former process: they end with their time, or are taken up."""
         self.gate = Gate(self.ledger.look)
         self.parts = Coordination.over(self.gate.over(store), self.clock, self.limits)
         self.draining = False
@@ -230,10 +232,11 @@ class World:
         output = done.output
         try:
             await self.parts.work.finish(seat, lease, done)
-        except (LeaseLost, BadReceipt) as error:
+        except LeaseLost:
             assert self.ledger.rows[lease.job_id]["output"] != output
-            assert isinstance(error, LeaseLost) or (stood and not good)
             return
+        except BadReceipt:
+            assert not good
         assert stood, f"the result for {lease}, which was lost, was accepted"
         row = self.ledger.rows[lease.job_id]
         if good:
@@ -259,7 +262,7 @@ class World:
     async def drain(self, grace_seconds: float) -> None:
         """Stops as a node does."""
         held = {kept.lease for seat in self.parts.seats for kept in seat.held.values()}
-        orphans = self.ledger.leases() - held
+        orphans = self._inherited - held
         self.draining = True
         self.parts.coordinator.stop()
         await self.parts.work.let_finish(grace_seconds)

@@ -380,7 +380,8 @@ async def test_any_message_of_a_registered_worker_harms_nobody(
                 await liar.socket.send_str(json.dumps(put_in(message, job_id)))
             await serves(node)
             await beat(liar)
-            assert (await node.job(job_id))["status"] != "completed"
+            receipt = (await node.job(job_id))["receipt"] or {}
+            assert receipt.get("provider_pubkey") != liar.pubkey
             await healthy(node, workers=2)
     assert [entry for entry in caplog.records if entry.levelname == "ERROR"] == []
 

@@ -20,8 +20,7 @@ from dispatchd.core.job import (
 )
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.store.sqlite import keys
-from dispatchd.store.sqlite.connection import Connection
-from dispatchd.store.sqlite.writer import Writer
+from dispatchd.store.sqlite.groups import Grouped
 
 _COLUMNS = (
     "id",
@@ -98,12 +97,12 @@ _LANES = """
 
 
 class SqliteJobs:
-    """`JobStore` over one writer and one reading connection."""
+    """`JobStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Writer, reader: Connection) -> None:
+    def __init__(self, writer: Grouped, reader: Grouped) -> None:
         self._writer = writer
-        self._write = writer.write
-        self._reader = reader
+        self._write = writer.do
+        self._read = reader.do
 
     @property
     def problem(self) -> str | None:
@@ -128,7 +127,7 @@ class SqliteJobs:
 
     async def replay(self, key: IdempotencyKey) -> str | None:
         """The job that a key stands for."""
-        return await self._reader.call(lambda db: keys.find(db, key))
+        return await self._read(lambda db: keys.find(db, key))
 
     async def forget_keys(self, before: Millis) -> None:
         """Drops old keys."""
@@ -137,7 +136,7 @@ class SqliteJobs:
     async def check(self) -> None:
         """Writes a row and reads it on the other connection."""
         await self._write(lambda db: db.execute(_CHECK).rowcount)
-        await self._reader.call(lambda db: db.execute(_CHECKED).fetchone())
+        await self._read(lambda db: db.execute(_CHECKED).fetchone())
 
     async def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -147,11 +146,11 @@ class SqliteJobs:
     async def count_waiting(self) -> int:
         """How many jobs are pending."""
         sql = "SELECT count(*) FROM jobs WHERE status = 'pending'"
-        return int((await self._reader.call(lambda db: db.execute(sql).fetchone()))[0])
+        return int((await self._read(lambda db: db.execute(sql).fetchone()))[0])
 
     async def waiting_lanes(self) -> list[Lane]:
         """The lanes in which jobs are pending."""
-        rows = await self._reader.call(lambda db: db.execute(_LANES).fetchall())
+        rows = await self._read(lambda db: db.execute(_LANES).fetchall())
         return [Lane.parse(text) for (text,) in rows]
 
     async def waiting(self, lanes: Mapping[Lane, int]) -> list[Job]:
@@ -162,7 +161,7 @@ class SqliteJobs:
             found = (db.execute(sql, (lane.text, limit)) for lane, limit in lanes.items())
             return [row for rows in found for row in rows]
 
-        return sorted(_jobs(await self._reader.call(read)), key=lambda job: job.rank)
+        return sorted(_jobs(await self._read(read)), key=lambda job: job.rank)
 
     async def assign(self, grants: Sequence[Grant]) -> list[bool]:
         """Leases pending jobs, all in one transaction."""
@@ -186,20 +185,15 @@ class SqliteJobs:
         """Completes a job."""
         values = (done.output, done.receipt, done.signature, at, lease.job_id, lease.attempt)
 
-        def complete(db: sqlite3.Connection) -> None:
-            _change(db, lease.job_id, _FINISH, values)
-            _record(db, lease.job_id, "completed")
-
-        await self._write(complete)
+        await self._write(lambda db: _change(db, lease.job_id, _FINISH, values))
 
     async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
         """Makes a job pending again."""
         values = (job.faults, _avoid(job.avoid), job.lane.text, lease.job_id, lease.attempt)
 
         def release(db: sqlite3.Connection) -> None:
-            if blame is not None:
-                _record(db, lease.job_id, blame)
             _change(db, lease.job_id, _PUT_BACK, values)
+            _blame(db, job.worker_key, blame)
 
         await self._write(release)
 
@@ -209,9 +203,8 @@ class SqliteJobs:
         values = (reason, job.faults, job.id, job.attempt)
 
         def end(db: sqlite3.Connection) -> None:
-            if blame is not None:
-                _record(db, job.id, blame)
             _change(db, job.id, _FAIL + guard, values)
+            _blame(db, job.worker_key, blame)
 
         await self._write(end)
 
@@ -222,7 +215,7 @@ class SqliteJobs:
             found = ((key, db.execute(_RECORD, (key,)).fetchone()) for key in worker_keys)
             return {key: WorkerRecord(*row) for key, row in found if row is not None}
 
-        return await self._reader.call(read)
+        return await self._read(read)
 
     async def held_by(self, worker_key: str) -> list[Job]:
         """The jobs leased to a worker."""
@@ -243,7 +236,7 @@ class SqliteJobs:
 
     async def _select(self, condition: str, *values: object) -> list[Job]:
         sql = f"{_SELECT} {condition}"
-        return _jobs(await self._reader.call(lambda db: db.execute(sql, values).fetchall()))
+        return _jobs(await self._read(lambda db: db.execute(sql, values).fetchall()))
 
 
 def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
@@ -256,14 +249,14 @@ def _change(db: sqlite3.Connection, job_id: str, sql: str, values: tuple[object,
         raise LeaseLost(f"job {job_id} is no longer in that state")
 
 
-def _record(db: sqlite3.Connection, job_id: str, column: str) -> None:
-    """Counts for the worker that the job is or was leased to."""
-    db.execute(
-        f"INSERT INTO worker_records (provider_pubkey, {column})"
-        " SELECT worker_key, 1 FROM jobs WHERE id = ? AND worker_key IS NOT NULL"
-        f" ON CONFLICT DO UPDATE SET {column} = {column} + 1",
-        (job_id,),
-    )
+def _blame(db: sqlite3.Connection, worker_key: str | None, blame: Blame | None) -> None:
+    """Counts a failed attempt in a worker's record."""
+    if blame is not None and worker_key is not None:
+        db.execute(
+            f"INSERT INTO worker_records (provider_pubkey, {blame}) VALUES (?, 1)"
+            f" ON CONFLICT DO UPDATE SET {blame} = {blame} + 1",
+            (worker_key,),
+        )
 
 
 def _refuse_too_many(db: sqlite3.Connection, user_id: str, open_max: int) -> None:

@@ -1,6 +1,5 @@
-"""Opens the embedded store: migrations, the writer's loop, and both halves of the protocol."""
+"""Opens the embedded store: its lock, its migrations, and both halves of the protocol."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +8,10 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
-from dispatchd.store.sqlite.connection import Connection, cannot_use, connect, prepare
+from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
+from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.trust import SqliteTrust
-from dispatchd.store.sqlite.writer import Writer
 
 
 class SqliteStore(Struct, frozen=True):
@@ -28,8 +27,8 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
     lock = _lock(path)
     try:
         prepare(path)
-        async with connect(path) as writing, connect(path) as reading, _writer(writing) as writer:
-            yield SqliteStore(SqliteJobs(writer, reading), SqliteTrust(writer, reading))
+        async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
+            yield SqliteStore(SqliteJobs(writer, reader), SqliteTrust(writer, reader))
     finally:
         lock.release()
 
@@ -50,11 +49,10 @@ def _lock(path: Path) -> FileLock:
 
 
 @asynccontextmanager
-async def _writer(connection: Connection) -> AsyncIterator[Writer]:
-    writer = Writer(connection)
-    loop = asyncio.create_task(writer.run(), name="store writer")
-    try:
-        yield writer
-    finally:
-        writer.close()
-        await loop
+async def _grouped(path: Path, serve: Serve) -> AsyncIterator[Grouped]:
+    async with connect(path) as connection:
+        grouped = Grouped(connection, serve)
+        try:
+            yield grouped
+        finally:
+            await grouped.close()

@@ -5,8 +5,7 @@ import sqlite3
 from dispatchd.core.errors import PairingRefused
 from dispatchd.core.job import Millis
 from dispatchd.core.trust import Pairing, PairingCode
-from dispatchd.store.sqlite.connection import Connection
-from dispatchd.store.sqlite.writer import Writer
+from dispatchd.store.sqlite.groups import Grouped
 
 _FIND_CODE = "SELECT user_id, expires_at, claimed_at FROM pairing_codes WHERE code = ?"
 _ADD_CODE = (
@@ -21,11 +20,11 @@ _PAIR = (
 
 
 class SqliteTrust:
-    """`TrustStore` over one writer and one reading connection."""
+    """`TrustStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Writer, reader: Connection) -> None:
-        self._write = writer.write
-        self._reader = reader
+    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+        self._write = writer.do
+        self._read = reader.do
 
     async def add_code(self, code: PairingCode, now: Millis) -> bool:
         """Stores a code; one of the same letters that has expired is forgotten."""
@@ -49,13 +48,13 @@ class SqliteTrust:
             "SELECT user_id, provider_pubkey, paired_at FROM pairings"
             " WHERE user_id = ? ORDER BY paired_at, provider_pubkey"
         )
-        rows = await self._reader.call(lambda db: db.execute(sql, (user_id,)).fetchall())
+        rows = await self._read(lambda db: db.execute(sql, (user_id,)).fetchall())
         return [Pairing(*row) for row in rows]
 
     async def users_of(self, provider_pubkey: str) -> list[str]:
         """The users that trust a worker."""
         sql = "SELECT user_id FROM pairings WHERE provider_pubkey = ?"
-        rows = await self._reader.call(lambda db: db.execute(sql, (provider_pubkey,)).fetchall())
+        rows = await self._read(lambda db: db.execute(sql, (provider_pubkey,)).fetchall())
         return [user_id for (user_id,) in rows]
 
 

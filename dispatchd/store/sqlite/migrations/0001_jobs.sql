@@ -59,6 +59,12 @@ CREATE TABLE worker_records (
     lost INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER jobs_completed AFTER UPDATE OF status ON jobs WHEN new.status = 'completed'
+BEGIN
+    INSERT INTO worker_records (provider_pubkey, completed) VALUES (new.worker_key, 1)
+    ON CONFLICT DO UPDATE SET completed = completed + 1;
+END;
+
 -- One row, written now and then to see whether writing works.
 CREATE TABLE write_check (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL) STRICT;
 
