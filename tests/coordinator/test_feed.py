@@ -44,6 +44,13 @@ async def waiting(world: World, seconds: float = 30, job_id: str = "job") -> asy
     return request
 
 
+async def look(world: World) -> Job:
+    """The job as it is stored."""
+    looking = asyncio.create_task(world.parts.coordinator.get("job"))
+    await world.rest()
+    return await looking
+
+
 async def ended(world: World) -> None:
     peer = world.peers[0]
     assert peer.seat is not None
@@ -58,7 +65,7 @@ async def test_a_bell_rings_for_its_own_job_alone() -> None:
         assert first is not None
         assert second is not None
         assert other is not None
-        feed.ended(["a", "nobody waits for this one"])
+        feed.ring(["a", "nobody waits for this one"])
         assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
         feed.close()
         assert other.is_set()
@@ -84,9 +91,11 @@ async def test_waiting_ends_at_once_when_the_job_is_completed(world: World) -> N
     requests = [await waiting(world) for _ in range(3)]
     assert not any(request.done() for request in requests)
     await ended(world)
+    stored = await look(world)
+    assert stored.status is JobStatus.COMPLETED
     for request in requests:
         assert request.done()
-        assert (await request).status is JobStatus.COMPLETED
+        assert await request == stored
 
 
 async def test_waiting_ends_at_once_when_the_job_has_failed(world: World) -> None:
@@ -98,7 +107,9 @@ async def test_waiting_ends_at_once_when_the_job_has_failed(world: World) -> Non
     world.spawn(world.fail(peer.seat, peer.running["job"], fault))
     await world.rest()
     assert request.done()
-    assert ((await request).status, (await request).error) == (JobStatus.FAILED, "cannot")
+    seen, stored = await request, await look(world)
+    assert (seen.status, seen.error) == (JobStatus.FAILED, "cannot")
+    assert (stored.status, stored.error, stored.faults) == (seen.status, seen.error, seen.faults)
 
 
 async def test_waiting_ends_at_once_when_nobody_can_do_the_job(world: World) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from msgspec.structs import replace
@@ -35,6 +36,8 @@ LIMITS = Limits(task_run_seconds=20, llm_run_seconds=45)
 USERS = ("ann", "bob")
 ABILITIES = (ALL_TYPES, frozenset({JobType.TASK}), frozenset({JobType.LLM_INFER}))
 SPOILS = ("hash", "job", "key", "text", "error", "final")
+
+DEEDS = ("commit", "commit", "join", "leave", "claim", "finish", "finish", "fail", "sweep")
 
 PEERS = st.integers(0, 3)
 PICKS = st.integers(0, 11)
@@ -221,7 +224,7 @@ class Interleavings(RuleBasedStateMachine):
             done = self.world.result(peer.key, lease.job_id)
             self.act(self.world.finish(peer.seat, lease, done, good=True), moves)
 
-    @rule(seconds=st.sampled_from((1, 6, 12, 31, 46)), alive=st.booleans())
+    @rule(seconds=st.sampled_from((1, 6, 12, 31, 46)), alive=st.sampled_from((True, True, False)))
     def time_passes(self, seconds: int, alive: bool) -> None:
         self.run(self.world.pass_time(seconds, hop=1 if seconds < 10 else 6, alive=alive))
 
@@ -242,6 +245,39 @@ class Interleavings(RuleBasedStateMachine):
     def drain(self, grace: float, moves: list[int] | None) -> None:
         if not self.world.draining:
             self.act(self.world.drain(grace), moves)
+
+    @rule(
+        deeds=st.lists(st.tuples(st.sampled_from(DEEDS), PEERS, PICKS), min_size=2, max_size=8),
+        pace=st.integers(0, 2),
+        moves=MOVES,
+    )
+    def at_once(
+        self, deeds: list[tuple[str, int, int]], pace: int, moves: list[int] | None
+    ) -> None:
+        """Many things begin before the store has answered any of them."""
+        for deed, number, pick in deeds:
+            self._do(deed, number, pick, [pick + turn for turn in range(pace)])
+        self.run(self.world.go(moves))
+
+    def _do(self, deed: str, number: int, pick: int, moves: list[int]) -> None:
+        peer = self.world.peers[number]
+        match deed:
+            case "commit":
+                privacy = Privacy.PRIVATE if pick % 4 == 0 else Privacy.PUBLIC
+                order = Order(JobType.TASK, Tier.CHEAP, privacy, USERS[pick % 2], "{}")
+                self._commit(order, None, moves)
+            case "join" if not peer.joining:
+                self.act(self.world.join(peer, mentions=pick % 2 == 0), moves)
+            case "leave":
+                self.leave(number, moves)
+            case "claim":
+                self._offer(peer, moves)
+            case "finish" if self.held():
+                self.finish(pick, pick % 3 > 0, moves)
+            case "fail" if self.held():
+                self.fail(pick, Blame.REJECTED, pick % 5 == 0, moves)
+            case "sweep":
+                self.sweep(pick, moves)
 
     @rule(moves=st.lists(st.integers(0, 3), min_size=1, max_size=8))
     def go_on(self, moves: list[int]) -> None:
@@ -322,6 +358,9 @@ Interleavings.TestCase.settings = settings(
     max_examples=50,
     stateful_step_count=30,
     deadline=None,
+    report_multiple_bugs=False,
+    phases=set(Phase) - {Phase.explain},
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestInterleavings = Interleavings.TestCase
+# Shrinking takes minutes; when all is well, this takes seconds.
+TestInterleavings = pytest.mark.timeout(600)(Interleavings.TestCase)

@@ -79,6 +79,29 @@ async def test_a_worker_that_comes_back_during_its_assignment_breaks_nothing(
     assert (status, attempt) == (JobStatus.ASSIGNED, 2)
 
 
+async def test_a_worker_does_not_resume_what_it_completes_at_that_moment(world: World) -> None:
+    """The result is on its way to the disk when the worker comes back and names the job."""
+    await joined(world)
+    world.spawn(world.submit(TASK, "job", None))
+    await world.rest()
+    peer = world.peers[0]
+    assert peer.seat is not None
+    done = world.result(peer.key, "job")
+    world.spawn(world.finish(peer.seat, peer.running["job"], done, good=True))
+    await breathe()
+    assert world.gate.waiting == ["finish"]
+    world.spawn(world.join(peer, mentions=True))
+    await breathe()
+    reads = world.gate._reads
+    while reads.come or reads.happened:
+        await (world.gate._answer(reads) if reads.happened else world.gate._let_happen(reads))
+        await breathe()
+    await world.gate.until_quiet()
+    assert only_row(world)[0] == JobStatus.COMPLETED
+    assert peer.seat is not None
+    assert not peer.seat.held, "the place is taken by a job that has ended"
+
+
 async def test_an_assignment_in_flight_is_put_back_when_the_node_stops(world: World) -> None:
     await joined(world)
     world.spawn(world.submit(TASK, "job", None))

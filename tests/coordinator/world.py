@@ -32,6 +32,11 @@ def key_number(number: int) -> WorkerKey:
     return WorkerKey(SigningKey(bytes([number]) * 32))
 
 
+def holds(seat: Seat, lease: Lease) -> bool:
+    """Whether a verb for a lease can succeed; one that has ended meanwhile is changed by none."""
+    return seat.holds(lease) is not None and not seat.left.is_set()
+
+
 @dataclass
 class Peer:
     """A worker: what it is, where it sits, and the leases that it believes to have."""
@@ -74,9 +79,6 @@ class World:
         """A new process."""
         self._process = AsyncExitStack()
         store = await self._process.enter_async_context(open_sqlite(self._path))
-        (self._writer,) = (
-            task for task in asyncio.all_tasks() if task.get_name() == "store writer"
-        )
         writing = store.jobs._writer._connection
         # Only a power cut would show the difference, and there is none here.
         await writing.call(lambda db: db.execute("PRAGMA synchronous = OFF"))
@@ -92,8 +94,8 @@ class World:
     async def kill(self, *, flushed: bool) -> None:
         """The process is gone: nobody is told, nothing is put back."""
         await self.gate.die(flushed=flushed)
-        spared = (asyncio.current_task(), self._writer)
-        tasks = [task for task in asyncio.all_tasks() if task not in spared]
+        itself = asyncio.current_task()
+        tasks = [task for task in asyncio.all_tasks() if task is not itself]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -219,17 +221,16 @@ class World:
 
     async def progress(self, seat: Seat, lease: Lease) -> None:
         """Reports progress."""
-        stood = self.ledger.stands(lease, seat.key)
+        held = holds(seat, lease)
         try:
             await self.parts.work.progress(seat, lease, "…")
         except LeaseLost:
             return
-        assert stood, f"progress of {lease}, which was lost, was accepted"
+        assert held, f"progress of {lease}, which was lost, was accepted"
 
     async def finish(self, seat: Seat, lease: Lease, done: Completion, *, good: bool) -> None:
         """Hands a result in, under a lease that stands or not."""
-        stood = self.ledger.stands(lease, seat.key) and not seat.left.is_set()
-        output = done.output
+        held, output = holds(seat, lease), done.output
         try:
             await self.parts.work.finish(seat, lease, done)
         except LeaseLost:
@@ -237,7 +238,7 @@ class World:
             return
         except BadReceipt:
             assert not good
-        assert stood, f"the result for {lease}, which was lost, was accepted"
+        assert held, f"the result for {lease}, which was lost, was accepted"
         row = self.ledger.rows[lease.job_id]
         if good:
             found = (row["status"], row["output"], row["attempt"], row["worker_key"])
@@ -247,12 +248,12 @@ class World:
 
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Reports a failed attempt."""
-        stood = self.ledger.stands(lease, seat.key) and not seat.left.is_set()
+        held = holds(seat, lease)
         try:
             await self.parts.work.fail(seat, lease, fault)
         except LeaseLost:
             return
-        assert stood, f"the failure of {lease}, which was lost, was accepted"
+        assert held, f"the failure of {lease}, which was lost, was accepted"
 
     def result(self, key: WorkerKey, job_id: str) -> Completion:
         """A well signed result, unlike any other."""

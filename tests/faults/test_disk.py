@@ -1,6 +1,7 @@
 """The disk: full, read-only, locked or of a newer version. The node says so, and loses nothing."""
 
 import asyncio
+import gc
 import resource
 import shutil
 import sqlite3
@@ -15,7 +16,7 @@ import aiohttp
 import pytest
 
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.store.sqlite.writer import Writer
+from dispatchd.store.sqlite.connection import Connection
 from tests.support.clock import FakeClock
 from tests.support.crowd import (
     SUMMARIZE,
@@ -33,7 +34,8 @@ from tests.support.node import Node, running_node
 from tests.support.process import Process, dispatchd
 
 HEALTH_SECONDS = 1.0
-DISK_BYTES = 1024 * 1024
+DISK_BYTES = 8 * 1024 * 1024
+FILLER_BYTES = DISK_BYTES * 7 // 8
 
 
 @asynccontextmanager
@@ -141,7 +143,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         database, filler = disk / "jobs.sqlite3", disk / "filler"
         async with running(database, tmp_path / "home") as (http, url):
-            filler.write_bytes(b"x" * (DISK_BYTES // 3))
+            filler.write_bytes(b"x" * (FILLER_BYTES))
             accepted: list[str] = []
             await fill(http, url, accepted)
             found = await status_becomes(http, url, "degraded")
@@ -164,7 +166,7 @@ async def test_results_that_come_while_the_disk_is_full_are_kept_and_stored_late
         database, filler = disk / "jobs.sqlite3", disk / "filler"
         async with running(database, tmp_path / "home") as (http, url):
             accepted: list[str] = []
-            filler.write_bytes(b"x" * (DISK_BYTES // 3))
+            filler.write_bytes(b"x" * (FILLER_BYTES))
             await fill(http, url, accepted)
             async with autopilot(http, url, max_concurrent_jobs=4) as pilot:
                 await prompt_health(http, url)
@@ -179,7 +181,7 @@ async def test_a_process_killed_on_a_full_disk_has_what_it_acknowledged(tmp_path
         accepted: list[str] = []
         with process_on(database, tmp_path / "home") as process:
             url = await asyncio.to_thread(process.url)
-            filler.write_bytes(b"x" * (DISK_BYTES // 3))
+            filler.write_bytes(b"x" * (FILLER_BYTES))
             async with aiohttp.ClientSession() as http:
                 await fill(http, url, accepted)
                 process.popen.kill()
@@ -233,13 +235,18 @@ async def test_health_notices_by_itself_and_not_only_by_a_commit(tmp_path: Path)
 
 @asynccontextmanager
 async def read_only(node: Node) -> AsyncIterator[None]:
-    """During the block the node's connection may only read."""
-    writer: Writer = node.store.jobs._writer
-    await writer._connection.call(lambda db: db.execute("PRAGMA query_only = 1"))
+    """During the block the node's connections may only read."""
+
+    async def set_query_only(value: int) -> None:
+        for found in gc.get_objects():
+            if isinstance(found, Connection) and found._connection is not None:
+                await found.call(lambda db: db.execute(f"PRAGMA query_only = {value}"))
+
+    await set_query_only(1)
     try:
         yield
     finally:
-        await writer._connection.call(lambda db: db.execute("PRAGMA query_only = 0"))
+        await set_query_only(0)
 
 
 async def test_a_read_only_database(node: Node) -> None:
@@ -296,6 +303,28 @@ async def test_a_job_that_could_not_be_assigned_is_assigned_later(
     while not assigned.done():
         await pass_time(node, 1)
     assert (await assigned)["job_id"] == job_id
+
+
+async def test_a_registration_that_cannot_be_stored_seats_nobody(
+    node: Node, worker: ForeignWorker
+) -> None:
+    await worker.register(version="0")
+    job_id = await node.commit(SUMMARIZE)
+    await worker.expect("job_assign")
+    async with connected(node, worker.key) as newcomer:
+        async with read_only(node):
+            ack = await newcomer.register(version="0", active_jobs=[job_id])
+            await worker_count(node, 0 if ack["status"] == "error" else 1)
+        ack = await newcomer.register(version="0", active_jobs=[job_id])
+        assert (ack["status"], ack["resumed"]) == ("ok", [job_id])
+        await newcomer.complete(job_id)
+        await node.until(job_id, "completed")
+
+
+async def worker_count(node: Node, count: int) -> None:
+    async with asyncio.timeout(5):
+        while (await health(node.http, node.url))["workers_online"] != count:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_worker_lost_while_nothing_can_be_stored(node: Node, worker: ForeignWorker) -> None:

@@ -402,7 +402,7 @@ async def deaf(url: str, places: int = 50) -> AsyncIterator[Raw]:
             "max_concurrent_jobs": places,
         }
         peer.writer.write(frame(json.dumps(register).encode()))
-        peer.writer.write(frame(b"garbage") * 200_000)
+        peer.writer.write(frame(b"garbage") * 2_000_000)
         yield peer
 
 
@@ -416,7 +416,7 @@ async def online(node: Node, workers: int) -> None:
 async def test_a_worker_that_never_reads_delays_nobody(tmp_path: Path, clock: FakeClock) -> None:
     async with (
         limited(tmp_path, clock, frames_per_second_max=10**9) as node,
-        deaf(node.url),
+        deaf(node.url) as peer,
     ):
         await online(node, 1)
         taken = [await node.commit(SUMMARIZE) for _ in range(50)]
@@ -430,6 +430,9 @@ async def test_a_worker_that_never_reads_delays_nobody(tmp_path: Path, clock: Fa
             for job_id in taken:
                 await node.until(job_id, "completed")
             await healthy(node, workers=1)
+        async with asyncio.timeout(10):  # nor does it keep its connection
+            while not peer.writer.transport.is_closing():
+                await asyncio.sleep(0.05)
 
 
 async def test_a_worker_that_floods_progress_delays_nobody(
