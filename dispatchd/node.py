@@ -79,10 +79,12 @@ class Coordination(Struct, frozen=True):
         """Builds the parts."""
         seats = Seats()
         feed = Feed(limits.watchers_max)
-        matching = Matching(store.jobs, seats, clock, limits)
+        matching = Matching(store.jobs, seats, feed, clock, limits)
         work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits)
         sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
-        coordinator = Coordinator(store.jobs, store.trust, seats, matching, feed, clock, limits)
+        coordinator = Coordinator(
+            store.jobs, store.trust, seats, matching, work, feed, clock, limits
+        )
         return cls(seats, coordinator, work, matching, sweep, feed)
 
     async def drain(self, edge: Edge, grace_seconds: float) -> None:

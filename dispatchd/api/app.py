@@ -13,6 +13,7 @@ from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.errors import errors_as_json, json_even_before_middlewares
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.status import StatusRoutes
+from dispatchd.api.stream import StreamRoutes
 from dispatchd.api.trust import TrustRoutes
 from dispatchd.api.workers import WorkerRoutes
 from dispatchd.coordinator.coordinator import Coordinator
@@ -48,6 +49,7 @@ class Edge:
         )
         groups: Iterable[Routes] = (
             JobRoutes(coordinator, network, limits),
+            StreamRoutes(coordinator),
             TrustRoutes(coordinator, limits),
             self._status,
         )

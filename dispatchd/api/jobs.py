@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 
+import msgspec
 from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
@@ -12,12 +13,13 @@ from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
 from dispatchd.core.errors import Invalid
-from dispatchd.core.job import Job, JobStatus, JobType, Tier
+from dispatchd.core.job import ENDED, LEASED, Job, JobFilter, JobStatus, JobType, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network
 from dispatchd.core.prices import in_dollars, price
 
 _KEY_CHARS_MAX = 255
+_PAGE_MAX = 500
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 
@@ -34,7 +36,10 @@ class JobRoutes:
         router.add_get("/v1/quote", self._quote)
         router.add_post("/v1/jobs/commit/fast", self._commit_fast)
         router.add_post("/v1/jobs/commit/cheap", self._commit_cheap)
+        router.add_get("/v1/jobs", self._list)
         router.add_get("/v1/jobs/{id}", self._get)
+        router.add_delete("/v1/jobs/{id}", self._cancel)
+        router.add_get("/v1/jobs/{id}/explain", self._explain)
 
     async def _quote(self, request: web.Request) -> web.Response:
         job_type = choice(parameter(request, "job_type"), JobType, "job_type")
@@ -74,6 +79,28 @@ class JobRoutes:
             job = await self._coordinator.get(job_id)
         return raw_response(job_text(job).encode())
 
+    async def _cancel(self, request: web.Request) -> web.Response:
+        job = await self._coordinator.cancel(request.match_info["id"].lower())
+        return raw_response(job_text(job).encode())
+
+    async def _explain(self, request: web.Request) -> web.Response:
+        job, exclusions = await self._coordinator.explain(request.match_info["id"].lower())
+        able = job.status in LEASED or any(each.rule is None for each in exclusions)
+        workers = [
+            {"provider_pubkey": each.worker_key, "excluded_by": each.rule} for each in exclusions
+        ]
+        body: dict[str, object] = {"job_id": job.id, "status": job.status}
+        if job.status not in ENDED:
+            body["verdict"] = "will run" if able else "cannot run now"
+        return json_response(body | {"workers": workers})
+
+    async def _list(self, request: web.Request) -> web.Response:
+        wanted = _filter(request)
+        jobs = await self._coordinator.list_jobs(wanted)
+        texts = ",".join(listed_text(job) for job in jobs)
+        after = f'"{jobs[-1].id}"' if len(jobs) == wanted.limit else "null"
+        return raw_response(f'{{"jobs":[{texts}],"next":{after}}}'.encode())
+
     def _seconds_to_wait(self, request: web.Request) -> float:
         wait = parameter(request, "wait")
         if wait is None:
@@ -82,6 +109,19 @@ class JobRoutes:
         if not _SECONDS.fullmatch(wait) or float(wait) > longest:
             raise Invalid(f"wait must be a number of seconds from 0 to {longest:g}")
         return float(wait)
+
+
+def _filter(request: web.Request) -> JobFilter:
+    status = parameter(request, "status")
+    limit = parameter(request, "limit") or "50"
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _PAGE_MAX:
+        raise Invalid(f"limit must be a whole number from 1 to {_PAGE_MAX}")
+    return JobFilter(
+        user_id=parameter(request, "user_id"),
+        status=None if status is None else choice(status, JobStatus, "status"),
+        after=parameter(request, "after"),
+        limit=int(limit),
+    )
 
 
 def _idempotency_key(request: web.Request) -> str | None:
@@ -101,6 +141,12 @@ def job_text(job: Job) -> str:
         f'"receipt":{_receipt(job)},"created_at":"{iso(job.created_at)}",'
         f'"completed_at":{completed_at}}}'
     )
+
+
+def listed_text(job: Job) -> str:
+    """A job as lists show it: the poll's body, and what was committed besides the payload."""
+    more = {"job_type": job.job_type, "tier": job.tier, "user_id": job.user_id}
+    return f"{job_text(job)[:-1]},{msgspec.json.encode(more).decode()[1:]}"
 
 
 def _result(job: Job) -> str:

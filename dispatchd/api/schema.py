@@ -4,7 +4,7 @@ import hashlib
 import re
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -52,18 +52,54 @@ class Policy(StrEnum):
         return auto_tier(job_type) if self is Policy.AUTO else Tier(self.value)
 
 
+class TextPart(Struct, frozen=True):
+    """A part of a message, as OpenAI's clients may send them."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: Annotated[str, Meta(min_length=1, max_length=64)]
+    content: str | list[TextPart]
+
+
 class LlmPayload(Struct, frozen=True):
-    """What an LLM_INFER job must carry; unknown fields go to the worker as they are."""
+    """What an LLM_INFER job may carry; unknown fields go to the worker as they are.
+
+    The fields after `max_tokens` are ours: jobs with any of them go only to workers that know them.
+    """
 
     job_type: JobType
-    prompt: NonEmpty
+    prompt: NonEmpty | None = None
     max_tokens: float | None = None
+    model: NonEmpty | None = None
+    messages: Annotated[list[Message], Meta(min_length=1)] | None = None
+    system: str | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None = None
+    ignore_eos: bool | None = None
 
     def __post_init__(self) -> None:
         """A number such as 256.0 is whole, whatever printed it."""
         tokens = self.max_tokens
         if tokens is not None and not (tokens.is_integer() and 1 <= tokens <= MAX_TOKENS_MAX):
             raise ValueError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS_MAX}")
+        if self.prompt is None and self.messages is None:
+            raise ValueError("prompt is missing")
+
+    @property
+    def extended(self) -> bool:
+        """Whether any of our fields is there."""
+        return any(getattr(self, name) is not None for name in _EXTENSIONS)
+
+
+_EXTENSIONS = LlmPayload.__struct_fields__[LlmPayload.__struct_fields__.index("model") :]
 
 
 class TaskPayload(Struct, frozen=True):
@@ -104,6 +140,7 @@ _CHOICES = MappingProxyType(
         "job_type": "LLM_INFER or TASK",
         "policy": "AUTO, FAST or CHEAP",
         "privacy_class": "PUBLIC or PRIVATE",
+        "status": "pending, assigned, running, completed or failed",
         "task_type": "summarize, classify or extract_json",
     }
 )
@@ -128,7 +165,15 @@ def parse_order(body: str, tier: Tier) -> Order:
     inner = decode(payload, _PAYLOADS[commit.job_type], where="payload")
     if inner.job_type is not commit.job_type:
         raise Invalid(f"payload.job_type must be {commit.job_type}, like job_type")
-    return Order(commit.job_type, tier, commit.privacy_class, commit.user_id, payload)
+    return Order(
+        job_type=commit.job_type,
+        tier=tier,
+        privacy=commit.privacy_class,
+        user_id=commit.user_id,
+        payload=payload,
+        extended=isinstance(inner, LlmPayload) and inner.extended,
+        model=inner.model if isinstance(inner, LlmPayload) else None,
+    )
 
 
 def with_fingerprint(order: Order) -> Order:

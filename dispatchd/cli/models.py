@@ -2,6 +2,8 @@
 
 import click
 
+from dispatchd.cli.coordinator import with_json
+from dispatchd.cli.terminal import say_json
 from dispatchd.engine.catalog import DEFAULT_LLM, ModelCard, embedded
 
 _MEGABYTE = 1_000_000
@@ -9,17 +11,36 @@ _MEGABYTE = 1_000_000
 
 @click.group()
 def models() -> None:
-    """Language models and classifiers of this machine."""
+    """Language models and classifiers of this machine.
+
+    Example: dispatchd models list
+    """
 
 
 @models.command("list")
-def list_models() -> None:
+@with_json
+def list_models(*, as_json: bool) -> None:
     """List the models that are there.
 
     Example: dispatchd models list
     """
+    if as_json:
+        say_json({"models": [_facts(card) for card in embedded()]})
+        return
     for card in embedded():
         click.echo(_line(card))
+
+
+def _facts(card: ModelCard) -> dict[str, object]:
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "path": str(card.path),
+        "bytes_on_disk": card.bytes_on_disk,
+        "parameters": card.parameters,
+        "context_tokens": card.context_tokens,
+        "default": card.name == DEFAULT_LLM,
+    }
 
 
 def _line(card: ModelCard) -> str:

@@ -1,13 +1,26 @@
 """The free places of all workers, in the order in which jobs should be offered to them."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import Job, JobType, Lane
 from dispatchd.scheduler import preference
 
-_Kind = tuple[frozenset[JobType], ProviderType]
+
+class _Kind(NamedTuple):
+    """Offers of one kind suit the same public jobs equally."""
+
+    job_types: frozenset[JobType]
+    provider_type: ProviderType
+    ours: bool
+    models: tuple[str, ...]
+
+    def fits(self, lane: Lane) -> bool:
+        if lane.job_type not in self.job_types or (lane.extended and not self.ours):
+            return False
+        return lane.model is None or lane.model in self.models
 
 
 class Bench:
@@ -52,8 +65,9 @@ class Bench:
 
     def _best_of_all(self, job: Job, accept: Callable[[Seat], bool]) -> Offer | None:
         firsts = []
-        for (job_types, _), group in self._groups.items():
-            if job.job_type in job_types:
+        lane = job.lane
+        for kind, group in self._groups.items():
+            if kind.fits(lane):
                 acceptable = (offer for offer in reversed(group) if accept(offer.seat))
                 firsts.append(next(acceptable, None))
         offers = [offer for offer in firsts if offer is not None]
@@ -61,16 +75,17 @@ class Bench:
 
     def _fitting(self, lane: Lane) -> Iterator[Offer]:
         if lane.user_id is None:
-            for (job_types, _), group in self._groups.items():
-                if lane.job_type in job_types:
+            for kind, group in self._groups.items():
+                if kind.fits(lane):
                     yield from group
             return
         for seat in self._seats.trusted_by(lane.user_id):
-            yield from (offer for offer in seat.offers if lane.job_type in offer.job_types)
+            yield from (offer for offer in seat.offers if _kind(offer).fits(lane))
 
 
 def _kind(offer: Offer) -> _Kind:
-    return offer.job_types, offer.seat.card.provider_type
+    card = offer.seat.card
+    return _Kind(offer.job_types, card.provider_type, card.version is not None, card.models)
 
 
 def _order(job: Job, offer: Offer) -> tuple[int, int]:

@@ -1,19 +1,33 @@
 """The coordinator's verbs for the HTTP edge: commit a job, look at it, pair users with workers."""
 
+import contextlib
 import secrets
+from collections.abc import AsyncIterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dispatchd.coordinator.explain import Exclusion, explain
+from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seat, Seats
+from dispatchd.coordinator.work import CANCELLED, Work
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import NotFound, NoTrustedWorker, PairingRefused, Stopping
+from dispatchd.core.errors import (
+    Conflict,
+    LeaseLost,
+    NotFound,
+    NoTrustedWorker,
+    PairingRefused,
+    Stopping,
+    TooMany,
+)
 from dispatchd.core.job import (
     ENDED,
     IdempotencyKey,
     Job,
+    JobFilter,
     JobStatus,
     JobType,
     Millis,
@@ -39,6 +53,8 @@ class Order(Struct, frozen=True):
     privacy: Privacy
     user_id: str
     payload: str
+    extended: bool = False
+    model: str | None = None
     fingerprint: str = ""
     """Equal for equal requests: the endpoint and the body."""
 
@@ -59,6 +75,7 @@ class Coordinator:
         trust: TrustStore,
         seats: Seats,
         matching: Matching,
+        work: Work,
         feed: Feed,
         clock: Clock,
         limits: Limits,
@@ -67,6 +84,7 @@ class Coordinator:
         self._trust = trust
         self._seats = seats
         self._matching = matching
+        self._work = work
         self._feed = feed
         self._stopping = False
         self._clock = clock
@@ -115,12 +133,45 @@ class Coordinator:
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
-        with self._feed.watching(job_id) as bell:
-            job = await self.get(job_id)
-            if bell is None or job.status in ENDED:
-                return job
-            await self._clock.wait(bell, seconds)
-        return bell.job or await self.get(job_id)
+        until = self._clock.now() + round(seconds * 1000)
+        try:
+            with self._feed.watching(job_id) as (live, ring):
+                job = await self.get(job_id)
+                while job.status not in ENDED and live.ended is None and not self._feed.closed:
+                    left = (until - self._clock.now()) / 1000
+                    if left <= 0 or not await self._clock.wait(ring, left):
+                        break
+                    ring.clear()
+                if live.ended is not None:
+                    return live.ended
+        except TooMany:
+            return await self.get(job_id)
+        return job if job.status in ENDED else await self.get(job_id)
+
+    def follow(self, job_id: str, place: Place) -> AsyncIterator[News]:
+        """A job's life as it happens."""
+        return follow(self._jobs, self._feed, self._clock, job_id, place)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ends a job as `cancelled`; its worker is told to stop.
+
+        Raises `NotFound`, and `Conflict` where the job has ended otherwise.
+        """
+        while (job := await self.get(job_id)).status not in ENDED:
+            with contextlib.suppress(LeaseLost):  # it has moved meanwhile: look again
+                await self._work.cancel(job)
+        if job.error != CANCELLED:
+            raise Conflict(f"The job has {job.status} already")
+        return job
+
+    async def explain(self, job_id: str) -> tuple[Job, list[Exclusion]]:
+        """Why a job waits: what keeps each connected worker from it; raises `NotFound`."""
+        job = await self.get(job_id)
+        return job, explain(job, self._seats, self._clock.now(), self._limits)
+
+    async def list_jobs(self, wanted: JobFilter) -> list[Job]:
+        """PUBLIC jobs, the newest first."""
+        return await self._jobs.list_public(wanted)
 
     async def get(self, job_id: str) -> Job:
         """A job by its id; raises `NotFound`."""
@@ -174,6 +225,8 @@ class Coordinator:
             privacy=order.privacy,
             user_id=order.user_id,
             payload=order.payload,
+            extended=order.extended,
+            model=order.model,
             created_at=now,
             rank=rank(order.tier, now, self._limits),
         )

@@ -5,6 +5,7 @@ a wake-up depends on what changed, not on how many workers are idle or how long 
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
+from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane
 from dispatchd.core.limits import Limits
+from dispatchd.feed import Feed
 from dispatchd.scheduler import grant, may_offer
 from dispatchd.store import JobStore
 
@@ -30,9 +32,12 @@ _QUEUE_RETRY_SECONDS = 5.0
 class Matching:
     """The matching loop, and the bells that wake it."""
 
-    def __init__(self, store: JobStore, seats: Seats, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, store: JobStore, seats: Seats, feed: Feed, clock: Clock, limits: Limits
+    ) -> None:
         self._store = store
         self._seats = seats
+        self._feed = feed
         self._clock = clock
         self._limits = limits
         self._bench = Bench(seats)
@@ -133,19 +138,16 @@ class Matching:
 
     def _lanes_for(self, offer: Offer) -> set[Lane]:
         users: set[str | None] = {None, *offer.seat.users}
-        if len(users) * 4 > len(self._lanes):
-            return {
-                lane
-                for lane in self._lanes
-                if lane.job_type in offer.job_types and lane.user_id in users
-            }
-        possible = {
-            Lane(kind, user, retried)
-            for kind in offer.job_types
-            for user in users
-            for retried in (False, True)
+        abilities = [(False, None), (True, None), *((True, m) for m in offer.seat.card.models)]
+        combinations = itertools.product(offer.job_types, users, (False, True), abilities)
+        if len(users) * len(abilities) * 4 < len(self._lanes):
+            possible = {Lane(kind, user, again, *able) for kind, user, again, able in combinations}
+            lanes = possible & self._lanes
+        else:
+            lanes = self._lanes
+        return {
+            lane for lane in lanes if lane.job_type in offer.job_types and offer.seat.can_do(lane)
         }
-        return possible & self._lanes
 
     async def _match(self, lanes: set[Lane]) -> None:
         """Pairs until no free place fits what waits in these lanes."""
@@ -210,6 +212,7 @@ class Matching:
             self.job_returns(granted.job.lane)
             return
         offer.seat.held[held.job.id] = held
+        self._feed.status(held.job.id, held.job.attempt, JobStatus.ASSIGNED)
         offer.assignment.set_result(_assignment(held))
 
     def _return_to_bench(self, offers: list[Offer]) -> None:

@@ -52,7 +52,7 @@ class Seat:
         """Whether jobs of a lane may go to this worker, busy or not."""
         if lane.user_id is not None and lane.user_id not in self.users:
             return False
-        return lane.job_type in self.card.capabilities
+        return self.card.can_do(lane)
 
     def holds(self, lease: Lease) -> Held | None:
         """What the seat holds under a lease, or None."""
@@ -116,7 +116,7 @@ class Seats:
     def anyone_for(self, lane: Lane, accept: Callable[[Seat], bool] = lambda _: True) -> bool:
         """Whether a worker that could do jobs of a lane, and is acceptable, is online."""
         if lane.user_id is None:
-            return any(accept(seat) for seat in self._by_type[lane.job_type])
+            return any(seat.can_do(lane) and accept(seat) for seat in self._by_type[lane.job_type])
         return any(seat.can_do(lane) and accept(seat) for seat in self.trusted_by(lane.user_id))
 
     def last_left(self, lane: Lane) -> Millis:

@@ -27,6 +27,7 @@ from dispatchd.store import JobStore, TrustStore
 
 log = logging.getLogger(__name__)
 
+CANCELLED = "cancelled"
 _REASON_CHARS_MAX = 200
 _STORE_RETRY_SECONDS = 1.0
 
@@ -108,10 +109,10 @@ class Work:
     async def progress(self, seat: Seat, lease: Lease, text: str) -> None:
         """The worker is at it; `text` is what it has generated since it last said so."""
         held = _held(seat, lease)
+        self._feed.progress(lease, text)
         if not held.running:
-            await self._jobs.start(lease)
             held.running = True
-        log.debug("job %s attempt %d: %d characters", lease.job_id, lease.attempt, len(text))
+            await self._jobs.start(lease)
 
     async def finish(self, seat: Seat, lease: Lease, done: Completion) -> None:
         """Completes a job, or fails its attempt where the output is an error.
@@ -149,6 +150,19 @@ class Work:
         """Ends an attempt that failed."""
         await self.end(seat, _held(seat, lease), fault)
 
+    async def cancel(self, job: Job) -> None:
+        """Fails a job as cancelled and takes it from its worker; raises `LeaseLost`."""
+        await self._jobs.fail(job, CANCELLED)
+        self._feed.ended(replace(job, status=JobStatus.FAILED, error=CANCELLED))
+        if job.status is JobStatus.PENDING:
+            self._matching.leave_queue(1)
+        self._release(job)
+
+    async def lost(self, seat: Seat, lease: Lease) -> None:
+        """Returns once the seat no longer holds a lease."""
+        if (held := seat.holds(lease)) is not None:
+            await held.ended.wait()
+
     async def end(self, seat: Seat, held: Held, fault: Fault) -> None:
         """Ends whatever attempt a seat holds, and lets the job be tried again or fail."""
         await self._try_again(held.job, fault)
@@ -156,9 +170,13 @@ class Work:
 
     async def end_overdue(self, job: Job, fault: Fault) -> None:
         """Ends an attempt whose time is up, whether or not a seat holds it."""
+        await self._try_again(job, fault)
+        self._release(job)
+
+    def _release(self, job: Job) -> None:
+        """Whoever holds the job no longer does, and is told so."""
         seat = self._seats.with_key(job.worker_key or "")
         held = seat.holds(Lease(job.id, job.attempt)) if seat is not None else None
-        await self._try_again(job, fault)
         if seat is not None and held is not None:
             seat.drop(held)
 
@@ -203,6 +221,7 @@ class Work:
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
             return
+        self._feed.status(job.id, job.attempt, JobStatus.PENDING)
         self._matching.job_returns(decision.job.lane)
 
     def _vacate(self, seat: Seat) -> None:
@@ -248,6 +267,10 @@ class SeatedWorker:
     async def progress(self, lease: Lease, text: str) -> None:
         """Passes text on."""
         await self._work.progress(await self._seat, lease, text)
+
+    async def lost(self, lease: Lease) -> None:
+        """Returns once the lease is lost."""
+        await self._work.lost(await self._seat, lease)
 
     async def finish(self, lease: Lease, done: Completion) -> None:
         """Hands a result in."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from dispatchd.core.job import JobType
+from dispatchd.core.job import JobType, Lane
 
 KEY_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
 """An ed25519 public key as the network writes it; kept in lower case."""
@@ -41,3 +41,9 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     def capabilities(self) -> frozenset[JobType]:
         """Every job type that some slot takes."""
         return frozenset(kind for slots in self.slots for kind in slots.job_types)
+
+    def can_do(self, lane: Lane) -> bool:
+        """Whether the worker knows what jobs of a lane ask for."""
+        if lane.job_type not in self.capabilities or (lane.extended and self.version is None):
+            return False
+        return lane.model is None or lane.model in self.models

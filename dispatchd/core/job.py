@@ -71,6 +71,9 @@ class Lane(Struct, frozen=True, array_like=True):
     job_type: JobType
     user_id: str | None = None
     retried: bool = False
+    extended: bool = False
+    """It has fields of our part of the protocol, which only workers with a `version` know."""
+    model: str | None = None
 
     @property
     def text(self) -> str:
@@ -109,6 +112,8 @@ class Job(Struct, frozen=True, kw_only=True):
     payload: str
     created_at: Millis
     rank: int
+    extended: bool = False
+    model: str | None = None
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
     faults: int = 0
@@ -125,7 +130,7 @@ class Job(Struct, frozen=True, kw_only=True):
     def lane(self) -> Lane:
         """The queue this job waits in."""
         private = self.user_id if self.privacy is Privacy.PRIVATE else None
-        return Lane(self.job_type, private, retried=bool(self.avoid))
+        return Lane(self.job_type, private, bool(self.avoid), self.extended, self.model)
 
 
 class Lease(Struct, frozen=True):
@@ -197,6 +202,15 @@ class Fault(Struct, frozen=True):
     def refused(self) -> bool:
         """Whether the worker itself turned the job down or failed at it, so others come first."""
         return self.blame not in {Blame.TIMED_OUT, Blame.LOST}
+
+
+class JobFilter(Struct, frozen=True):
+    """Which jobs to list: `limit` at the most, those before the job `after` in the list's order."""
+
+    user_id: str | None = None
+    status: JobStatus | None = None
+    after: str | None = None
+    limit: int = 50
 
 
 class IdempotencyKey(Struct, frozen=True):

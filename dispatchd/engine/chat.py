@@ -1,7 +1,7 @@
-"""A model's own chat template, rendered for a single user turn."""
+"""A model's own chat template, rendered for a conversation."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -10,6 +10,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.folder import ModelFolder
+from dispatchd.engine.request import Message
+
+# What a template's own code raises, be it on purpose or because it did not expect a message.
+TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
 
 
 def _utc_now() -> datetime:
@@ -25,10 +29,10 @@ class ChatTemplate:
         self._template = _environment(now).from_string(source)
         self._tokens = {"bos_token": model.bos_token, "eos_token": model.eos_token}
 
-    def render(self, content: str) -> str:
-        """The prompt that asks the model to answer `content`."""
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt that asks the model for the next turn; raises `TEMPLATE_ERRORS`."""
         return self._template.render(
-            messages=[{"role": "user", "content": content}],
+            messages=[{"role": turn.role, "content": turn.content} for turn in messages],
             add_generation_prompt=True,
             **self._tokens,
         )
@@ -40,8 +44,8 @@ def compile_template(model: ModelFolder) -> ChatTemplate | None:
         return None
     try:
         template = ChatTemplate(model.chat_template, model)
-        carried = "ping" in template.render("ping")
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        carried = "ping" in template.render([Message("user", "ping")])
+    except TEMPLATE_ERRORS as error:
         raise Unusable(
             f"The chat template of {model.name} fails ({error}): correct its chat_template."
         ) from error

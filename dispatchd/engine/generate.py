@@ -1,4 +1,4 @@
-"""Text generation: a prompt in, pieces of text out, one greedy token at a time."""
+"""Text generation: a conversation in, pieces of text out, one token at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -14,9 +14,14 @@ from dispatchd.engine.chat import compile_template
 from dispatchd.engine.decoder import Decoder, Scores, Sequencer, open_decoder
 from dispatchd.engine.folder import ModelFolder, read_folder
 from dispatchd.engine.prompt import PromptEncoder
+from dispatchd.engine.request import TextRequest
+from dispatchd.engine.sampling import draw, seeded
+from dispatchd.engine.stop import StopStrings
 from dispatchd.engine.text import Detokenizer
 
 PROMPT_CHUNK_TOKENS = 256
+
+FinishReason = Literal["stop", "length"]
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -25,7 +30,7 @@ class Generation(msgspec.Struct, frozen=True):
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
 
 
 class TextModel:
@@ -39,35 +44,29 @@ class TextModel:
         self._decoder = decoder
         self._encoder = encoder
 
-    def generate(self, prompt: str, max_tokens: int) -> "GenerationStream":
+    def generate(self, request: TextRequest) -> "GenerationStream":
         """Text pieces (whole characters, never empty), then exactly one Generation.
 
-        The pieces joined are the Generation's text; `max_tokens` is at least one. All work is done
-        while iterating, and so ExecutionFailed("prompt_too_long") is raised with the first piece.
+        The pieces joined are the Generation's text. All work is done while iterating, and so
+        ExecutionFailed (`prompt_too_long`, `invalid_messages`) is raised with the first piece.
         """
         closed = threading.Event()
-        return GenerationStream(self._pieces(prompt, max_tokens, closed), closed)
+        return GenerationStream(self._pieces(request, closed), closed)
 
-    def _pieces(
-        self, prompt: str, max_tokens: int, closed: threading.Event
-    ) -> Iterator[str | Generation]:
-        ids = self._encoder.encode(prompt)
+    def _pieces(self, request: TextRequest, closed: threading.Event) -> Iterator[str | Generation]:
+        ids = self._encoder.encode(request.messages)
         room = self.context_tokens - len(ids)
         if room < 1 or not ids:
             raise ExecutionFailed("prompt_too_long" if ids else "empty_prompt", final=True)
-        tokens = _Tokens(self._folder, self._decoder.start(), ids, closed)
-        words = Detokenizer(self._folder.tokenizer)
+        tokens = _Tokens(self._folder, self._decoder.start(), request, closed)
+        texts = _texts(Detokenizer(self._folder.tokenizer), tokens.after(ids, room))
+        stop = StopStrings(request.stop)
         pieces = []
-        for token in tokens.up_to(min(max_tokens, room)):
-            if piece := words.add(token):
-                pieces.append(piece)
-                yield piece
-        if closed.is_set():
-            return
-        if piece := words.end():
+        for piece in _until(stop, texts):
             pieces.append(piece)
             yield piece
-        yield Generation("".join(pieces), len(ids), tokens.made, tokens.finish_reason)
+        reason = "stop" if stop.found else tokens.finish_reason
+        yield Generation("".join(pieces), len(ids), tokens.made, reason)
 
 
 class GenerationStream(Iterator[str | Generation]):
@@ -80,7 +79,10 @@ class GenerationStream(Iterator[str | Generation]):
     def __next__(self) -> str | Generation:
         if self._closed.is_set():
             raise StopIteration
-        return next(self._pieces)
+        piece = next(self._pieces)
+        if self._closed.is_set():
+            raise StopIteration
+        return piece
 
     def close(self) -> None:
         """Ends the generation, without a Generation; closing twice is fine."""
@@ -88,41 +90,75 @@ class GenerationStream(Iterator[str | Generation]):
 
 
 class _Tokens:
-    """The greedy tokens after a prompt, and how they came to an end."""
+    """The tokens after a prompt, and how they came to an end."""
 
     def __init__(
-        self, folder: ModelFolder, sequence: Sequencer, prompt: list[int], closed: threading.Event
+        self,
+        folder: ModelFolder,
+        sequence: Sequencer,
+        request: TextRequest,
+        closed: threading.Event,
     ) -> None:
         self._folder = folder
         self._sequence = sequence
-        self._ids = prompt
+        self._request = request
+        self._chance = seeded(request.seed)
         self._closed = closed
         self.made = 0
-        self.finish_reason: Literal["stop", "length"] = "length"
+        self.finish_reason: FinishReason = "length"
 
-    def up_to(self, tokens_max: int) -> Iterator[int]:
-        """At most that many tokens, without the one that stops; fewer once closed."""
-        seen = np.array(self._ids, dtype=np.int64)
-        scores = self._read_prompt()
-        while scores is not None and not self._closed.is_set():
-            token = int(penalised(scores, seen, self._folder.repetition_penalty).argmax())
+    def after(self, prompt: list[int], room: int) -> Iterator[int]:
+        """Those that are text: as many as there is room and was asked for, fewer once closed."""
+        seen = np.array(prompt, dtype=np.int64)
+        scores = self._read(prompt)
+        while scores is not None:
+            token = self._draw(penalised(scores, seen, self._folder.repetition_penalty))
             self.made += 1
-            if token in self._folder.stop_ids:
+            if token not in self._folder.stop_ids:
+                yield token
+            elif not self._request.ignore_eos:
                 self.finish_reason = "stop"
                 return
-            yield token
-            if self.made >= tokens_max:
+            if self.made >= min(self._request.max_tokens, room):
                 return
             seen = np.append(seen, token)
-            scores = self._sequence.step([token])
+            scores = self._step([token])
 
-    def _read_prompt(self) -> Scores | None:
+    def _read(self, prompt: list[int]) -> Scores | None:
         scores = None
-        for start in range(0, len(self._ids), PROMPT_CHUNK_TOKENS):
-            if self._closed.is_set():
-                return None
-            scores = self._sequence.step(self._ids[start : start + PROMPT_CHUNK_TOKENS])
+        for start in range(0, len(prompt), PROMPT_CHUNK_TOKENS):
+            scores = self._step(prompt[start : start + PROMPT_CHUNK_TOKENS])
         return scores
+
+    def _step(self, ids: list[int]) -> Scores | None:
+        return None if self._closed.is_set() else self._sequence.step(ids)
+
+    def _draw(self, scores: Scores) -> int:
+        wanted = self._request
+        return draw(
+            scores,
+            self._chance,
+            temperature=wanted.temperature,
+            top_k=wanted.top_k,
+            top_p=wanted.top_p,
+        )
+
+
+def _texts(words: Detokenizer, tokens: Iterator[int]) -> Iterator[str]:
+    for token in tokens:
+        yield words.add(token)
+    yield words.end()
+
+
+def _until(stop: StopStrings, texts: Iterator[str]) -> Iterator[str]:
+    """The texts, without empty ones, up to the first stop string."""
+    for text in texts:
+        if piece := stop.add(text):
+            yield piece
+        if stop.found:
+            return
+    if piece := stop.end():
+        yield piece
 
 
 def penalised(scores: Scores, seen: npt.NDArray[np.int64], penalty: float) -> Scores:

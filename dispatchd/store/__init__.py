@@ -8,7 +8,16 @@ verb raises `StoreUnavailable` when the store cannot do it at the moment.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from dispatchd.core.job import Completion, Grant, IdempotencyKey, Job, Lane, Lease, Millis
+from dispatchd.core.job import (
+    Completion,
+    Grant,
+    IdempotencyKey,
+    Job,
+    JobFilter,
+    Lane,
+    Lease,
+    Millis,
+)
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.core.trust import Pairing, PairingCode
 
@@ -43,6 +52,10 @@ class JobStore(Protocol):
 
     async def get(self, job_id: str) -> Job | None:
         """A job by its id."""
+        ...
+
+    async def list_public(self, wanted: JobFilter) -> list[Job]:
+        """PUBLIC jobs, the newest first; an unknown `after` gives none."""
         ...
 
     async def count_waiting(self) -> int:

@@ -22,6 +22,10 @@ class WorkSource(Protocol):
         """Passes on the text generated since the last time."""
         ...
 
+    async def lost(self, lease: Lease) -> None:
+        """Returns once the lease is no longer held: cancelled, timed out, or taken away."""
+        ...
+
     async def finish(self, lease: Lease, done: Completion) -> None:
         """Hands in a signed result."""
         ...

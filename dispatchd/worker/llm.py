@@ -1,27 +1,18 @@
 """Runs LLM_INFER jobs: the engine on threads of its own, its text passed on in joined pieces."""
 
 import asyncio
+import secrets
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
-
-import msgspec
-from msgspec import Meta, Struct
 
 from dispatchd.core.errors import ExecutionFailed
-from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.generate import Generation, GenerationStream, TextModel
+from dispatchd.engine.request import TextRequest
 from dispatchd.worker import Output
+from dispatchd.worker.llm_payload import read_request
 
-DEFAULT_MAX_TOKENS = 256
-
-
-class _Payload(Struct, frozen=True):
-    """What this worker needs of a payload; other coordinators may not have checked it."""
-
-    prompt: Annotated[str, Meta(min_length=1)]
-    max_tokens: Annotated[float, Meta(ge=1)] | None = None
+_SEED_BITS = 53  # readers of JSON whose numbers are doubles see every digit
 
 
 class LlmExecutor:
@@ -33,9 +24,9 @@ class LlmExecutor:
 
     async def run(self, payload: str) -> AsyncGenerator[str | Output]:
         """Yields text as it is generated, then `{"text", "model", …}`."""
-        request = _parse(payload)
-        max_tokens = int(request.max_tokens or DEFAULT_MAX_TOKENS)
-        pump = _Pump(self._model.generate(request.prompt, max_tokens))
+        spare_seed = secrets.randbits(_SEED_BITS)
+        request = read_request(payload, model=self._model.name, spare_seed=spare_seed)
+        pump = _Pump(self._model.generate(request))
         work = pump.start(self._threads)
         try:
             async for text in pump.pieces():
@@ -43,22 +34,20 @@ class LlmExecutor:
             generation = await work
         finally:
             pump.stop()
-        yield Output(
+        yield self._output(request, generation)
+
+    def _output(self, request: TextRequest, generation: Generation) -> Output:
+        chance = {"seed": request.seed} if request.temperature > 0 else {}
+        return Output(
             {
                 "text": generation.text,
                 "model": self._model.name,
                 "prompt_tokens": generation.prompt_tokens,
                 "completion_tokens": generation.completion_tokens,
                 "finish_reason": generation.finish_reason,
+                **chance,
             }
         )
-
-
-def _parse(payload: str) -> _Payload:
-    try:
-        return msgspec.json.decode(payload, type=_Payload)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ExecutionFailed(f"invalid_payload: {plain_sentence(error)}", final=True) from None
 
 
 class _Pump:

@@ -69,6 +69,7 @@ class RemoteCoordinator:
         self._claims: list[_Claim] = []
         self._unclaimed: list[Assignment] = []
         self._leases: dict[str, Lease] = {}
+        self._losses: dict[Lease, asyncio.Event] = {}
         self._stopping = False
         self._idle = asyncio.Event()
 
@@ -113,6 +114,16 @@ class RemoteCoordinator:
         self._check(lease)
         if self._registered.is_set():
             await self._send(JobProgress(lease.job_id, text, lease.attempt or None))
+
+    async def lost(self, lease: Lease) -> None:
+        """Returns once the coordinator wants the job no more, or has given it to others."""
+        if self._leases.get(lease.job_id) != lease:
+            return
+        loss = self._losses.setdefault(lease, asyncio.Event())
+        try:
+            await loss.wait()
+        finally:
+            self._losses.pop(lease, None)
 
     async def finish(self, lease: Lease, done: Completion) -> None:
         """Hands a result in as soon as there is a connection on which the lease stands."""
@@ -177,7 +188,8 @@ class RemoteCoordinator:
         if ack.status != "ok":
             raise _Refused(f"it refused us: {ack.error or 'no reason given'}")
         kept = set(ack.resumed or ())
-        self._leases = {job_id: lease for job_id, lease in self._leases.items() if job_id in kept}
+        for job_id in self._leases.keys() - kept:
+            self._lose(job_id)
         self._unclaimed = [a for a in self._unclaimed if a.lease.job_id in kept]
         self._dialler.settled()
         self._registered.set()
@@ -197,7 +209,7 @@ class RemoteCoordinator:
             case JobCancel(job_id=job_id, attempt=attempt):
                 lease = self._leases.get(job_id)
                 if lease is not None and attempt in (None, lease.attempt):
-                    del self._leases[job_id]
+                    self._lose(job_id)
             case ErrorFrame(code=code, message=text):
                 log.warning("the coordinator says %s: %s", code, text)
             case _:
@@ -235,6 +247,12 @@ class RemoteCoordinator:
     def _idle_if_so(self) -> None:
         if self._stopping and not self._leases:
             self._idle.set()
+
+    def _lose(self, job_id: str) -> None:
+        lease = self._leases.pop(job_id)
+        if (loss := self._losses.get(lease)) is not None:
+            loss.set()
+        self._idle_if_so()
 
     def _check(self, lease: Lease) -> None:
         if self._leases.get(lease.job_id) != lease:

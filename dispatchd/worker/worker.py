@@ -75,6 +75,20 @@ class Worker:
         return complete(self._key, assignment.lease.job_id, text, iso(self._clock.now()))
 
     async def _execute(self, assignment: Assignment) -> Output:
+        """Runs the job, and drops it at once when its lease is lost."""
+        running = asyncio.create_task(self._run(assignment))
+        losing = asyncio.create_task(self._source.lost(assignment.lease))
+        try:
+            await asyncio.wait({running, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise LeaseLost(f"job {assignment.lease.job_id} is no longer wanted")
+            return running.result()
+        finally:
+            losing.cancel()
+            running.cancel()
+            await asyncio.wait({running})
+
+    async def _run(self, assignment: Assignment) -> Output:
         executor = self._executors.get(JobType(assignment.job_type))
         if executor is None:
             raise ExecutionFailed("unsupported_job_type", final=True)

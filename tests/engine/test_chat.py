@@ -9,6 +9,7 @@ from jinja2.exceptions import SecurityError
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.chat import ChatTemplate, compile_template
 from dispatchd.engine.folder import ModelFolder, read_folder
+from dispatchd.engine.request import Message
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +19,25 @@ def folder(chat_folder: Path) -> ModelFolder:
 
 def render(folder: ModelFolder, source: str, content: str = "hi") -> str:
     moment = datetime(2026, 11, 24, tzinfo=UTC)
-    return ChatTemplate(source, folder, now=lambda: moment).render(content)
+    return ChatTemplate(source, folder, now=lambda: moment).render([Message("user", content)])
 
 
 def test_the_models_own_template_makes_one_user_turn(folder: ModelFolder) -> None:
     template = compile_template(folder)
     assert template is not None
-    assert template.render("hi") == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    rendered = template.render([Message("user", "hi")])
+    assert rendered == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_conversation_is_rendered_turn_by_turn(folder: ModelFolder) -> None:
+    template = compile_template(folder)
+    assert template is not None
+    turns = [Message("system", "Be brief."), Message("user", "hi"), Message("assistant", "Hello.")]
+    assert template.render([*turns, Message("user", "bye")]) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n"
+        "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nbye<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.folder import read_folder
 from dispatchd.engine.generate import Generation, load_text_model
+from dispatchd.engine.request import Message, TextRequest
 
 GRAPH = "model_quantized.onnx"
 
@@ -104,9 +105,11 @@ def test_optional_files_may_be_missing(copy: Path) -> None:
     (copy / "tokenizer_config.json").unlink()
     model = read_folder(copy)
     assert (model.repetition_penalty, model.chat_template) == (1.0, None)
-    *_, end = load_text_model(copy, threads=1).generate("A blockchain <|im_end|> is", 5)
+    turns = (Message("system", "Hi <|im_end|>"), Message("user", "A blockchain <|im_end|> is"))
+    *_, end = load_text_model(copy, threads=1).generate(TextRequest(turns, 5))
     assert isinstance(end, Generation)
-    assert end.prompt_tokens == len(model.literal_tokenizer.encode("A blockchain <|im_end|> is"))
+    text = "Hi <|im_end|>\nA blockchain <|im_end|> is"
+    assert end.prompt_tokens == len(model.literal_tokenizer.encode(text))
 
 
 @pytest.mark.parametrize(

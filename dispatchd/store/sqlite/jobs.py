@@ -13,6 +13,7 @@ from dispatchd.core.job import (
     Grant,
     IdempotencyKey,
     Job,
+    JobFilter,
     Lane,
     Lease,
     Millis,
@@ -31,6 +32,8 @@ _COLUMNS = (
     "payload",
     "created_at",
     "rank",
+    "extended",
+    "model",
     "status",
     "attempt",
     "faults",
@@ -142,6 +145,19 @@ class SqliteJobs:
         """A job by its id."""
         found = await self._select("WHERE id = ?", job_id)
         return found[0] if found else None
+
+    async def list_public(self, wanted: JobFilter) -> list[Job]:
+        """PUBLIC jobs, the newest first."""
+        conditions = {
+            "user_id = ?": wanted.user_id,
+            "status = ?": wanted.status,
+            "seq < (SELECT seq FROM jobs WHERE id = ?)": wanted.after,
+        }
+        given = {sql: value for sql, value in conditions.items() if value is not None}
+        where = " AND ".join(("privacy = 'PUBLIC'", *given))
+        return await self._select(
+            f"WHERE {where} ORDER BY seq DESC LIMIT ?", *given.values(), wanted.limit
+        )
 
     async def count_waiting(self) -> int:
         """How many jobs are pending."""
@@ -291,4 +307,5 @@ def _jobs(rows: Iterable[tuple[Any, ...]]) -> list[Job]:
 def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["avoid"] = msgspec.json.decode(values["avoid"])
+    values["extended"] = bool(values["extended"])
     return msgspec.convert(values, Job)

@@ -12,6 +12,8 @@ CREATE TABLE jobs (
         CHECK (status IN ('pending', 'assigned', 'running', 'completed', 'failed')),
     lane TEXT NOT NULL,
     rank INTEGER NOT NULL,
+    extended INTEGER NOT NULL DEFAULT 0,
+    model TEXT,
     attempt INTEGER NOT NULL DEFAULT 0,
     faults INTEGER NOT NULL DEFAULT 0,
     avoid TEXT NOT NULL DEFAULT '[]',
@@ -37,6 +39,9 @@ CREATE INDEX jobs_leased ON jobs (worker_key) WHERE status IN ('assigned', 'runn
 
 -- What each user has under way.
 CREATE INDEX jobs_open ON jobs (user_id) WHERE status IN ('pending', 'assigned', 'running');
+
+-- Each user's jobs in the order of commit.
+CREATE INDEX jobs_by_user ON jobs (user_id, seq);
 
 CREATE TABLE idempotency_keys (
     user_id TEXT NOT NULL,

@@ -1,0 +1,81 @@
+"""A job's events as server-sent events.
+
+Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from aiohttp import web
+
+from dispatchd.api.jobs import job_text
+from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.follow import EndNews, News, Place, Quiet, StatusNews, TextNews
+
+_SLOW_SECONDS = 10.0
+_LAST_ID = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+class StreamRoutes:
+    """The live view of one job."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Registers the route."""
+        router.add_get("/v1/jobs/{id}/events", self._events)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        job_id = request.match_info["id"].lower()
+        await self._coordinator.get(job_id)
+        news = self._coordinator.follow(job_id, _place(request))
+        return await send_events(request, (_event(each) async for each in news))
+
+
+async def send_events(request: web.Request, events: AsyncGenerator[str]) -> web.StreamResponse:
+    """Sends events as they come. A reader that is too slow is dropped, and may come back."""
+    response = web.StreamResponse(headers=_HEADERS)
+    await response.prepare(request)
+    async with aclosing(events):
+        async for event in events:
+            try:
+                async with asyncio.timeout(_SLOW_SECONDS):
+                    await response.write(event.encode())
+            except (TimeoutError, ConnectionError):
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+    return response
+
+
+def _place(request: web.Request) -> Place:
+    """Where a watcher that comes back had stopped reading."""
+    match = _LAST_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
+    return Place(int(match[1]), int(match[2])) if match else Place()
+
+
+def _event(news: News) -> str:
+    match news:
+        case StatusNews(status=status, place=place):
+            return _print("status", json.dumps({"status": status}), place)
+        case TextNews(text=text, place=place):
+            return _print("delta", json.dumps({"delta": text}, ensure_ascii=False), place)
+        case EndNews(job=job, place=place):
+            return _print("done", job_text(job), place)
+        case Quiet():
+            return ": still here\n\n"
+
+
+def _print(name: str, data: str, place: Place) -> str:
+    """One event. Raw outputs may hold line breaks between tokens; each line is a data line."""
+    lines = "".join(f"data: {line}\n" for line in data.splitlines())
+    return f"id: {place.attempt}-{place.characters}\nevent: {name}\n{lines}\n"

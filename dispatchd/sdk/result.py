@@ -1,0 +1,79 @@
+"""A job as a coordinator shows it, and what comes out of a run."""
+
+import json
+from typing import Any, Self
+
+from msgspec import Struct
+
+from dispatchd.core.job import ENDED, JobStatus
+from dispatchd.sdk.errors import BadReply, JobFailed, NoTrustedWorker
+from dispatchd.sdk.members import members
+
+
+class JobReply(Struct, frozen=True):
+    """The poll's body: `result_text` and `receipt_text` exactly as they stand in it."""
+
+    text: str
+    status: str
+    result_text: str
+    receipt_text: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads a body; raises `BadReply`."""
+        try:
+            parts = members(text)
+            status = json.loads(parts["status"])
+            receipt = parts.get("receipt", "null")
+            found = cls(text, str(status), parts.get("result", "null"), receipt)
+        except (ValueError, KeyError, RecursionError):
+            raise BadReply("The coordinator's reply is no job") from None
+        return found if receipt != "null" else cls(text, found.status, found.result_text, None)
+
+    @property
+    def line(self) -> str:
+        """The body on one line: breaks between tokens mean nothing, and strings hold none."""
+        return self.text.replace("\r", "").replace("\n", "")
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in ENDED
+
+    @property
+    def output(self) -> Any:
+        """The parsed result."""
+        return json.loads(self.result_text)
+
+    @property
+    def receipt(self) -> dict[str, Any] | None:
+        """The parsed receipt."""
+        return json.loads(self.receipt_text) if self.receipt_text else None
+
+    def failure(self, job_id: str) -> JobFailed | None:
+        """The error that a failed job is for its caller."""
+        if self.status != JobStatus.FAILED:
+            return None
+        output = self.output
+        reason = str(output.get("error", "failed")) if isinstance(output, dict) else "failed"
+        return (
+            NoTrustedWorker(job_id) if reason == "no_trusted_worker" else JobFailed(reason, job_id)
+        )
+
+
+class ComputeResult(Struct, frozen=True, kw_only=True):
+    """What came of a run.
+
+    `route` says where the input went (`decentralized:monad`, `hosted:openai`); what only the
+    network has, a price, a job and a receipt, is None for a hosted route. The `_text` fields are
+    what `verify` needs: the JSON as the coordinator sent it.
+    """
+
+    output: Any
+    route: str
+    price: str | None
+    latency_ms: int
+    receipt: dict[str, Any] | None = None
+    job_id: str | None = None
+    result_text: str | None = None
+    receipt_text: str | None = None
