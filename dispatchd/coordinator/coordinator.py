@@ -9,7 +9,7 @@ from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import NotFound, NoTrustedWorker, PairingRefused, Stopping
+from dispatchd.core.errors import NotFound, NoTrustedWorker, Stopping, TooMany
 from dispatchd.core.job import (
     ENDED,
     IdempotencyKey,
@@ -105,8 +105,14 @@ class Coordinator:
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job_id)
-        with self._matching.place_in_queue():
-            stored = await self._jobs.add(job, name, self._limits.open_jobs_per_user_max)
+        try:
+            with self._matching.place_in_queue():
+                stored = await self._jobs.add(job, name, self._limits.open_jobs_per_user_max)
+        except TooMany:
+            # Perhaps an equal request has just taken the last place.
+            if name is not None and (older := await self._jobs.replay(name)) is not None:
+                return Submitted(older, replayed=True)
+            raise
         if stored != job_id:
             self._matching.leave_queue(1)
             return Submitted(stored, replayed=True)
@@ -150,12 +156,9 @@ class Coordinator:
         Raises `PairingRefused`, and `TooMany` after too many wrong codes from this address.
         """
         now = self._clock.now()
-        self._guesses.refuse_if_spent(address, now)
-        try:
-            pairing = await self._trust.claim_code(code, provider_pubkey, now)
-        except PairingRefused:
-            self._guesses.note(address, now)
-            raise
+        self._guesses.begin(address, now)
+        pairing = await self._trust.claim_code(code, provider_pubkey, now)
+        self._guesses.was_right(address)
         if (seat := self._seats.with_key(provider_pubkey)) is not None:
             self._seats.trust(seat, pairing.user_id)
             self._matching.trusted(seat)

@@ -13,7 +13,7 @@ from functools import partial
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable, TooMany
+from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
 from dispatchd.core.limits import Limits
 from dispatchd.scheduler import grant, may_offer
@@ -40,8 +40,11 @@ class Matching:
         self._changed: set[Lane] = set()
         self._fresh: list[Offer] = []
         self._ring = asyncio.Event()
+        self._ring.set()
         self._queued = 0
         self._stopping = False
+        self._looking = asyncio.Lock()
+        self._looked_at = 0
 
     @property
     def lanes(self) -> list[Lane]:
@@ -103,20 +106,32 @@ class Matching:
         for offer in list(seat.offers):
             self._bench.remove(offer)
 
+    async def prepare(self) -> None:
+        """Looks at what waits already, before anything can be committed."""
+        self._queued = await self._store.count_waiting()
+        self._changed.update(await self._store.waiting_lanes())
+        self._looked_at = self._clock.now()
+
     async def run(self) -> None:
-        """Pairs jobs and places for as long as the node lives."""
-        await self._look_at_store()
+        """Pairs jobs and places for as long as the node lives, one look at a time."""
         while True:
-            if not await self._clock.wait(self._ring, _INSURANCE_SECONDS):
-                await self._look_at_store()
+            await self._clock.wait(self._ring, _INSURANCE_SECONDS)
             self._ring.clear()
-            if not self._stopping:
-                await self._match(self._lanes_to_look_at())
+            if self._clock.now() - self._looked_at >= _INSURANCE_SECONDS * 1000:
+                await self._look_at_store()
+            async with self._looking:
+                if not self._stopping:
+                    await self._match(self._lanes_to_look_at())
+
+    async def settled(self) -> None:
+        """Returns once a look that is under way has come to its end."""
+        async with self._looking:
+            return
 
     async def _look_at_store(self) -> None:
         try:
             self._changed.update(await self._store.waiting_lanes())
-            self._queued = await self._store.count_waiting()
+            self._looked_at = self._clock.now()
         except StoreUnavailable as error:
             log.warning("cannot look for waiting jobs: %s", error)
 
@@ -127,7 +142,7 @@ class Matching:
         self._lanes |= changed
         lanes = {lane for lane in changed if self._bench.serves(lane)}
         for offer in fresh:
-            if not offer.assignment.done():
+            if not offer.assignment.done() and not offer.seat.left.is_set():
                 lanes.update(self._lanes_for(offer))
         return lanes
 
@@ -148,26 +163,28 @@ class Matching:
         return possible & self._lanes
 
     async def _match(self, lanes: set[Lane]) -> None:
-        """Pairs until no free place fits what waits in these lanes."""
-        while lanes:
-            try:
-                jobs = await self._store.waiting({lane: self._look_ahead(lane) for lane in lanes})
-                self._lanes -= lanes - {job.lane for job in jobs}
-                pairs = self._pair(jobs)
-                await self._assign(pairs)
-            except StoreUnavailable as error:
-                log.warning("cannot assign jobs: %s", error)
-                self._changed |= lanes
-                await self._clock.sleep(_STORE_RETRY_SECONDS)
-                self._ring.set()
-                return
-            if not pairs:
-                return
-            lanes = {lane for lane in self._lanes & lanes if self._bench.serves(lane)}
+        """Pairs what can be paired now; lanes that may have more are looked at again, in turn."""
+        if not lanes:
+            return
+        try:
+            jobs = await self._store.waiting({lane: self._look_ahead(lane) for lane in lanes})
+            self._lanes -= lanes - {job.lane for job in jobs}
+            pairs = self._pair(jobs)
+            await self._assign(pairs)
+        except StoreUnavailable as error:
+            log.warning("cannot assign jobs: %s", error)
+            self._changed |= lanes
+            await self._clock.sleep(_STORE_RETRY_SECONDS)
+            self._ring.set()
+            return
+        if pairs and (more := self._lanes & lanes):
+            self._changed |= more
+            self._ring.set()
 
     def _look_ahead(self, lane: Lane) -> int:
         """How many jobs of a lane to look at: retried ones may not suit the places there are."""
-        return JOBS_PER_LANE_MAX if lane.retried else min(JOBS_PER_LANE_MAX, len(self._bench))
+        free = max(1, len(self._bench))
+        return JOBS_PER_LANE_MAX if lane.retried else min(JOBS_PER_LANE_MAX, free)
 
     def _pair(self, jobs: list[Job]) -> list[tuple[Offer, Grant]]:
         now = self._clock.now()
@@ -205,12 +222,18 @@ class Matching:
     async def _deliver(self, offer: Offer, granted: Grant) -> None:
         """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
         held = Held(granted.leased)
-        if offer.assignment.done() or offer.seat.left.is_set():
-            await self._store.put_back(held.lease, granted.job)
-            self.job_returns(granted.job.lane)
+        if not (offer.assignment.done() or offer.seat.left.is_set() or self._stopping):
+            offer.seat.held[held.job.id] = held
+            offer.assignment.set_result(_assignment(held))
             return
-        offer.seat.held[held.job.id] = held
-        offer.assignment.set_result(_assignment(held))
+        try:
+            await self._store.put_back(held.lease, granted.job)
+        except LeaseLost:
+            return  # its worker has come back on another connection, and has been dealt with
+        except StoreUnavailable as error:
+            log.warning("job %s waits for its lease to run out: %s", held.job.id, error)
+            return
+        self.job_returns(granted.job.lane)
 
     def _return_to_bench(self, offers: list[Offer]) -> None:
         for offer in offers:

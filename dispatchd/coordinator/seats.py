@@ -1,7 +1,7 @@
 """The workers that are online: what each can do, what it holds, and where it offers itself."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
@@ -33,10 +33,10 @@ class Seat:
     `left` is set when the seat is no longer valid; whoever serves the worker then lets it go.
     """
 
-    def __init__(self, card: WorkerCard, users: Iterable[str], now: Millis, *, local: bool) -> None:
+    def __init__(self, card: WorkerCard, now: Millis, *, local: bool) -> None:
         self.id = str(uuid4())
         self.card = card
-        self.users = set(users)
+        self.users: set[str] = set()
         self.local = local
         self.heard_at = now
         self.held: dict[str, Held] = {}
@@ -91,7 +91,7 @@ class Seats:
         for kind in seat.card.capabilities:
             self._by_type[kind][seat] = None
         for user_id in seat.users:
-            self._by_user.setdefault(user_id, {})[seat] = None
+            self.trust(seat, user_id)
 
     def remove(self, seat: Seat, now: Millis) -> None:
         """A worker has gone."""

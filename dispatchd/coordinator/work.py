@@ -66,22 +66,36 @@ class Work:
         tried again, since a worker that does not mention them no longer has them. Raises `Invalid`
         where the key is that of this node's own worker, whose key file nobody else has.
         """
-        users = await self._trust.users_of(card.provider_pubkey)
-        held = await self._jobs.held_by(card.provider_pubkey)
-        seat = Seat(card, users, self._clock.now(), local=local)
-        if (former := self._seats.with_key(seat.key)) is not None:
-            if former.local:
-                raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+        former = self._seats.with_key(card.provider_pubkey)
+        if former is not None and former.local:
+            raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+        if former is not None:
             self._vacate(former)
+        seat = Seat(card, self._clock.now(), local=local)
         self._seats.add(seat)
-        seat.held.update({job.id: Held(job) for job in held if job.id in active_jobs})
-        if seat.held:
-            until = seat.heard_at + round(self._limits.lease_seconds * 1000)
-            await self._jobs.renew({kept.lease: until for kept in seat.held.values()})
-        for job in held:
-            if job.id not in seat.held:
-                await self._try_again(job, WORKER_GONE)
+        try:
+            await self._settle_in(seat, active_jobs)
+        except BaseException:
+            await self.leave(seat)
+            raise
+        if seat.left.is_set():
+            raise LeaseLost("another connection has registered with this key meanwhile")
         return seat
+
+    async def _settle_in(self, seat: Seat, active_jobs: Sequence[str]) -> None:
+        """Finds out whom a worker is trusted by, and what it still holds.
+
+        The seat is known already, so nothing that happens meanwhile is missed. Leases are taken
+        over by a write, so that it comes after the last results of a former connection.
+        """
+        for user_id in await self._trust.users_of(seat.key):
+            self._seats.trust(seat, user_id)
+        until = seat.heard_at + round(self._limits.lease_seconds * 1000)
+        kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
+        seat.held.update({job.id: Held(job) for job in kept})
+        for job in await self._jobs.held_by(seat.key):
+            if seat.holds(Lease(job.id, job.attempt)) is None:
+                await self._try_again(job, WORKER_GONE)
 
     async def leave(self, seat: Seat) -> None:
         """A worker has gone: what it held is tried again. Leaving twice does nothing."""
@@ -167,10 +181,13 @@ class Work:
 
         A job that is put back has not failed: its attempt does not count.
         """
+        await self._matching.settled()
         nothing_runs = asyncio.Event()
         watching = asyncio.create_task(self._until_nothing_runs(nothing_runs))
-        await self._clock.wait(nothing_runs, grace_seconds)
-        watching.cancel()
+        try:
+            await self._clock.wait(nothing_runs, grace_seconds)
+        finally:
+            watching.cancel()
         for seat in self._seats:
             for held in list(seat.held.values()):
                 await self._put_back(held)

@@ -30,7 +30,10 @@ class JobStore(Protocol):
         ...
 
     async def replay(self, key: IdempotencyKey) -> str | None:
-        """The id of the job that a key stands for, if it does; raises `Conflict`."""
+        """The id of the job that a key stands for, if it does; raises `Conflict`.
+
+        Comes after every write that was asked for before it.
+        """
         ...
 
     async def forget_keys(self, before: Millis) -> None:
@@ -90,6 +93,15 @@ class JobStore(Protocol):
 
     async def held_by(self, worker_key: str) -> list[Job]:
         """The jobs leased to a worker."""
+        ...
+
+    async def take_over(
+        self, worker_key: str, job_ids: Sequence[str], now: Millis, until: Millis
+    ) -> list[Job]:
+        """Extends a worker's leases for these jobs that still stand; the jobs, as they then are.
+
+        Comes after every write that was asked for before it.
+        """
         ...
 
     async def overdue(self, now: Millis, limit: int) -> list[Job]:

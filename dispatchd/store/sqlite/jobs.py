@@ -57,6 +57,12 @@ _ASSIGN = (
 )
 _START = f"UPDATE jobs SET status = 'running' WHERE {_HELD}"
 _RENEW = f"UPDATE jobs SET status = 'running', lease_until = ? WHERE {_HELD}"
+_TAKE_OVER = (
+    "UPDATE jobs SET status = 'running', lease_until = ?"
+    " WHERE status IN ('assigned', 'running') AND worker_key = ? AND id = ?"
+    " AND lease_until > ? AND run_until > ?"
+    f" RETURNING {', '.join(_COLUMNS)}"
+)
 _FINISH = (
     "UPDATE jobs SET status = 'completed', output = ?, receipt = ?, signature = ?,"
     f" completed_at = ?, lease_until = NULL, run_until = NULL WHERE {_HELD}"
@@ -127,7 +133,7 @@ class SqliteJobs:
 
     async def replay(self, key: IdempotencyKey) -> str | None:
         """The job that a key stands for."""
-        return await self._read(lambda db: keys.find(db, key))
+        return await self._write(lambda db: keys.find(db, key))
 
     async def forget_keys(self, before: Millis) -> None:
         """Drops old keys."""
@@ -222,6 +228,18 @@ class SqliteJobs:
         return await self._select(
             "WHERE status IN ('assigned', 'running') AND worker_key = ?", worker_key
         )
+
+    async def take_over(
+        self, worker_key: str, job_ids: Sequence[str], now: Millis, until: Millis
+    ) -> list[Job]:
+        """Extends a worker's leases, in one write."""
+
+        def take(db: sqlite3.Connection) -> list[Job]:
+            rows = [(until, worker_key, job_id, now, now) for job_id in job_ids]
+            found = (db.execute(_TAKE_OVER, row).fetchone() for row in rows)
+            return _jobs(row for row in found if row is not None)
+
+        return await self._write(take)
 
     async def overdue(self, now: Millis, limit: int) -> list[Job]:
         """Leased jobs whose time is up."""
