@@ -12,6 +12,7 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, NoTrustedWorker, Stopping, TooMany
 from dispatchd.core.job import (
     ENDED,
+    Grant,
     IdempotencyKey,
     Job,
     JobStatus,
@@ -105,19 +106,41 @@ class Coordinator:
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job_id)
+        reservation = self._matching.reserve(job)
+        if reservation is None:
+            return await self._enqueue(job, name)
+        try:
+            stored = await self._store(job, name, reservation.grant)
+        except BaseException:
+            self._matching.give_up(reservation)
+            raise
+        if stored.replayed:
+            self._matching.give_up(reservation)
+        else:
+            await self._matching.deliver(reservation)
+        return stored
+
+    async def _enqueue(self, job: Job, name: IdempotencyKey | None) -> Submitted:
         try:
             with self._matching.place_in_queue():
-                stored = await self._jobs.add(job, name, self._limits.open_jobs_per_user_max)
+                stored = await self._store(job, name)
         except TooMany:
             # Perhaps an equal request has just taken the last place.
             if name is not None and (older := await self._jobs.replay(name)) is not None:
                 return Submitted(older, replayed=True)
             raise
-        if stored != job_id:
+        if stored.replayed:
             self._matching.leave_queue(1)
-            return Submitted(stored, replayed=True)
-        self._matching.job_waits(job.lane)
-        return Submitted(job_id, replayed=False)
+        else:
+            self._matching.job_waits(job.lane)
+        return stored
+
+    async def _store(
+        self, job: Job, name: IdempotencyKey | None, grant: Grant | None = None
+    ) -> Submitted:
+        open_max = self._limits.open_jobs_per_user_max
+        job_id = await self._jobs.add(job, name, open_max, grant)
+        return Submitted(job_id, replayed=job_id != job.id)
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""

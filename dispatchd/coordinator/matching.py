@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from msgspec import Struct
+
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.core.clock import Clock
@@ -25,6 +27,14 @@ JOBS_PER_LANE_MAX = 64
 _INSURANCE_SECONDS = 15.0
 _STORE_RETRY_SECONDS = 1.0
 _QUEUE_RETRY_SECONDS = 5.0
+_HINTS_TO_LOOK_THROUGH = 16
+
+
+class Reservation(Struct, frozen=True):
+    """A free place that is kept for a job."""
+
+    offer: Offer
+    grant: Grant
 
 
 class Matching:
@@ -45,6 +55,9 @@ class Matching:
         self._stopping = False
         self._looking = asyncio.Lock()
         self._looked_at = 0
+        self._reserved = 0
+        self._none_reserved = asyncio.Event()
+        self._none_reserved.set()
 
     @property
     def lanes(self) -> list[Lane]:
@@ -76,6 +89,38 @@ class Matching:
     def leave_queue(self, count: int) -> None:
         """So many jobs no longer wait."""
         self._queued = max(0, self._queued - count)
+
+    def reserve(self, job: Job) -> Reservation | None:
+        """A free place for a job that is just being committed, if nothing waits for that place.
+
+        Such a job is stored as assigned at once, and never stands in the queue.
+        """
+        waiting = self._lanes | self._changed
+        if self._stopping or len(waiting) > _HINTS_TO_LOOK_THROUGH:
+            return None
+        offer = self._bench.best(job, lambda _: True)
+        if offer is None or any(offer.suits(lane) for lane in waiting):
+            return None
+        self._bench.remove(offer)
+        granted = grant(job, offer.seat.key, self._clock.now(), self._limits)
+        self._reserved += 1
+        self._none_reserved.clear()
+        return Reservation(offer, granted)
+
+    def give_up(self, reservation: Reservation) -> None:
+        """The job has not been stored after all."""
+        self._return_to_bench([reservation.offer])
+        self._end_reservation()
+
+    async def deliver(self, reservation: Reservation) -> None:
+        """The job has been stored as assigned."""
+        await self._deliver(reservation.offer, reservation.grant)
+        self._end_reservation()
+
+    def _end_reservation(self) -> None:
+        self._reserved -= 1
+        if self._reserved == 0:
+            self._none_reserved.set()
 
     def stop(self) -> None:
         """From now on nobody is given a job."""
@@ -124,9 +169,9 @@ class Matching:
                     await self._match(self._lanes_to_look_at())
 
     async def settled(self) -> None:
-        """Returns once a look that is under way has come to its end."""
+        """Returns once all that is under way has been delivered or put back."""
         async with self._looking:
-            return
+            await self._none_reserved.wait()
 
     async def _look_at_store(self) -> None:
         try:

@@ -26,6 +26,10 @@ class Offer:
         self.job_types = job_types
         self.assignment: asyncio.Future[Assignment] = asyncio.get_running_loop().create_future()
 
+    def suits(self, lane: Lane) -> bool:
+        """Whether this place could take jobs of a lane."""
+        return lane.job_type in self.job_types and self.seat.can_do(lane)
+
 
 class Seat:
     """A worker's place at the coordinator for as long as it is connected.

@@ -79,7 +79,7 @@ class Work:
             await self.leave(seat)
             raise
         if seat.left.is_set():
-            raise LeaseLost("another connection has registered with this key meanwhile")
+            raise LeaseLost("this connection was given up or replaced while it registered")
         return seat
 
     async def _settle_in(self, seat: Seat, active_jobs: Sequence[str]) -> None:
@@ -156,6 +156,7 @@ class Work:
                 receipt=receipt,
                 signature=done.signature,
                 completed_at=now,
+                run_until=None,
             )
         )
 
@@ -215,7 +216,7 @@ class Work:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
                 await self._jobs.fail(decision.job, reason, fault.blame)
-                self._feed.ended(replace(decision.job, status=JobStatus.FAILED, error=reason))
+                self._feed.ended(_failed(decision.job, reason))
                 return
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
@@ -273,6 +274,10 @@ class SeatedWorker:
     async def fail(self, lease: Lease, fault: Fault) -> None:
         """Reports a failed attempt."""
         await self._work.fail(await self._seat, lease, fault)
+
+
+def _failed(job: Job, reason: str) -> Job:
+    return replace(job, status=JobStatus.FAILED, error=reason, run_until=None)
 
 
 def _held(seat: Seat, lease: Lease) -> Held:

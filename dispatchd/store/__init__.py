@@ -21,8 +21,16 @@ class JobStore(Protocol):
         """Why the last write failed, in a sentence; None where it did not."""
         ...
 
-    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
-        """Stores a new job as it is; returns its id, or that of the job its key stands for.
+    async def add(
+        self,
+        job: Job,
+        key: IdempotencyKey | None = None,
+        open_max: int = 0,
+        grant: Grant | None = None,
+    ) -> str:
+        """Stores a new job as it is, or as assigned by a grant.
+
+        Returns its id, or that of the job its key stands for.
 
         Raises `Conflict` where the key stands for another body, and `TooMany` where the user has
         `open_max` jobs under way (0: no limit).

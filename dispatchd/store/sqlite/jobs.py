@@ -45,8 +45,8 @@ _COLUMNS = (
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = (
-    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane)"
-    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
+    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
 )
 _HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
 _WAITING = "status = 'pending' AND id = ? AND attempt = ?"
@@ -115,9 +115,15 @@ class SqliteJobs:
         """Why the last write failed."""
         return self._writer.problem
 
-    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
+    async def add(
+        self,
+        job: Job,
+        key: IdempotencyKey | None = None,
+        open_max: int = 0,
+        grant: Grant | None = None,
+    ) -> str:
         """Stores a new job, unless its key stands for an older one."""
-        row = _row(job)
+        row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
 
         def insert(db: sqlite3.Connection) -> str:
             if key is not None and (older := keys.find(db, key)) is not None:
@@ -293,9 +299,9 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
     )
 
 
-def _row(job: Job) -> tuple[object, ...]:
+def _row(job: Job, lease_until: Millis | None = None) -> tuple[object, ...]:
     values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
-    return (*(values[name] for name in _COLUMNS), job.lane.text)
+    return (*(values[name] for name in _COLUMNS), job.lane.text, lease_until)
 
 
 def _avoid(refusals: tuple[Refusal, ...]) -> str:
