@@ -29,7 +29,6 @@ from dispatchd.scheduler import rank
 from dispatchd.store import JobStore, TrustStore
 
 _CODE_BYTES = 3
-_STOPPING = "The node is shutting down and takes no more jobs"
 
 
 class Order(Struct, frozen=True):
@@ -69,7 +68,6 @@ class Coordinator:
         self._seats = seats
         self._matching = matching
         self._feed = feed
-        self._stopping = False
         self._clock = clock
         self._limits = limits
         self._guesses = Guesses(limits)
@@ -82,12 +80,11 @@ class Coordinator:
     @property
     def problems(self) -> list[str]:
         """What is wrong with the node at the moment, in sentences."""
-        stopping = [_STOPPING] if self._stopping else []
+        stopping = [str(Stopping())] if self._matching.stopping else []
         return stopping + ([self._jobs.problem] if self._jobs.problem is not None else [])
 
     def stop(self) -> None:
         """From now on no job is taken and none is given out; those that run go on."""
-        self._stopping = True
         self._matching.stop()
 
     async def submit(self, order: Order, job_id: str, key: str | None = None) -> Submitted:
@@ -101,8 +98,8 @@ class Coordinator:
         name = self._idempotency_key(order, key, job.created_at) if key is not None else None
         if name is not None and (older := await self._jobs.replay(name)) is not None:
             return Submitted(older, replayed=True)
-        if self._stopping:
-            raise Stopping(_STOPPING)
+        if self._matching.stopping:
+            raise Stopping
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job_id)

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
+from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
@@ -52,12 +53,11 @@ class Matching:
         self._ring = asyncio.Event()
         self._ring.set()
         self._queued = 0
-        self._stopping = False
+        self.stopping = False
+        """Whether nobody is given a job any more."""
         self._looking = asyncio.Lock()
         self._looked_at = 0
-        self._reserved = 0
-        self._none_reserved = asyncio.Event()
-        self._none_reserved.set()
+        self._reserved = Underway()
 
     @property
     def lanes(self) -> list[Lane]:
@@ -96,35 +96,29 @@ class Matching:
         Such a job is stored as assigned at once, and never stands in the queue.
         """
         waiting = self._lanes | self._changed
-        if self._stopping or len(waiting) > _HINTS_TO_LOOK_THROUGH:
+        if self.stopping or len(waiting) > _HINTS_TO_LOOK_THROUGH:
             return None
         offer = self._bench.best(job, lambda _: True)
         if offer is None or any(offer.suits(lane) for lane in waiting):
             return None
         self._bench.remove(offer)
         granted = grant(job, offer.seat.key, self._clock.now(), self._limits)
-        self._reserved += 1
-        self._none_reserved.clear()
+        self._reserved.begin()
         return Reservation(offer, granted)
 
     def give_up(self, reservation: Reservation) -> None:
         """The job has not been stored after all."""
         self._return_to_bench([reservation.offer])
-        self._end_reservation()
+        self._reserved.end()
 
     async def deliver(self, reservation: Reservation) -> None:
         """The job has been stored as assigned."""
         await self._deliver(reservation.offer, reservation.grant)
-        self._end_reservation()
-
-    def _end_reservation(self) -> None:
-        self._reserved -= 1
-        if self._reserved == 0:
-            self._none_reserved.set()
+        self._reserved.end()
 
     def stop(self) -> None:
         """From now on nobody is given a job."""
-        self._stopping = True
+        self.stopping = True
 
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
@@ -165,13 +159,13 @@ class Matching:
             if self._clock.now() - self._looked_at >= _INSURANCE_SECONDS * 1000:
                 await self._look_at_store()
             async with self._looking:
-                if not self._stopping:
+                if not self.stopping:
                     await self._match(self._lanes_to_look_at())
 
     async def settled(self) -> None:
         """Returns once all that is under way has been delivered or put back."""
         async with self._looking:
-            await self._none_reserved.wait()
+            await self._reserved.ended()
 
     async def _look_at_store(self) -> None:
         try:
@@ -267,7 +261,7 @@ class Matching:
     async def _deliver(self, offer: Offer, granted: Grant) -> None:
         """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
         held = Held(granted.leased)
-        if not (offer.assignment.done() or offer.seat.left.is_set() or self._stopping):
+        if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
             offer.seat.held[held.job.id] = held
             offer.assignment.set_result(_assignment(held))
             return

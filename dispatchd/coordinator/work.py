@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Held, Seat, Seats
+from dispatchd.coordinator.underway import Underway
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, StoreUnavailable
+from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, Stopping, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
@@ -54,6 +55,7 @@ class Work:
         self._seats = seats
         self._matching = matching
         self._feed = feed
+        self._moving = Underway()
         self._clock = clock
         self._limits = limits
 
@@ -66,6 +68,8 @@ class Work:
         tried again, since a worker that does not mention them no longer has them. Raises `Invalid`
         where the key is that of this node's own worker, whose key file nobody else has.
         """
+        if self._matching.stopping:
+            raise Stopping
         former = self._seats.with_key(card.provider_pubkey)
         if former is not None and former.local:
             raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
@@ -74,7 +78,8 @@ class Work:
         seat = Seat(card, self._clock.now(), local=local)
         self._seats.add(seat)
         try:
-            await self._settle_in(seat, active_jobs)
+            with self._moving.counted():
+                await self._settle_in(seat, active_jobs)
         except BaseException:
             await self.leave(seat)
             raise
@@ -102,11 +107,12 @@ class Work:
         if seat.left.is_set():
             return
         self._vacate(seat)
-        for held in list(seat.held.values()):
-            try:
-                await self.end(seat, held, WORKER_GONE)
-            except StoreUnavailable:
-                log.warning("job %s is tried again once its lease runs out", held.job.id)
+        with self._moving.counted():
+            for held in list(seat.held.values()):
+                try:
+                    await self.end(seat, held, WORKER_GONE)
+                except StoreUnavailable:
+                    log.warning("job %s is tried again once its lease runs out", held.job.id)
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
@@ -183,6 +189,7 @@ class Work:
         A job that is put back has not failed: its attempt does not count.
         """
         await self._matching.settled()
+        await self._moving.ended()
         nothing_runs = asyncio.Event()
         watching = asyncio.create_task(self._until_nothing_runs(nothing_runs))
         try:
@@ -193,6 +200,7 @@ class Work:
             for held in list(seat.held.values()):
                 await self._put_back(held)
                 seat.drop(held)
+        await self._moving.ended()
 
     async def _until_nothing_runs(self, nothing_runs: asyncio.Event) -> None:
         while running := [held for seat in self._seats for held in seat.held.values()]:

@@ -182,7 +182,7 @@ class World:
             self._forget_claims(peer)
         try:
             seat = await self.parts.work.join(peer.card, active)
-        except LeaseLost:
+        except (LeaseLost, Stopping):
             return  # it took so long that it has been given up, or another one was quicker
         finally:
             peer.joining = False
