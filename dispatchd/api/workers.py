@@ -83,12 +83,20 @@ class WorkerConnection:
     async def send(self, message: CoordinatorMessage) -> None:
         """Sends a frame; a connection that is gone is noticed by `run`."""
         try:
+            if self._flows():
+                await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+                return
             async with asyncio.timeout(_SEND_SECONDS):
                 await self._socket.send_frame(encode(message), WSMsgType.TEXT)
         except TimeoutError:
             self._abort()
         except (ConnectionError, RuntimeError):
             log.debug("a worker's connection broke while sending")
+
+    def _flows(self) -> bool:
+        """Whether the peer has read all that was sent, so that sending cannot block."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() == 0
 
     async def close(self, code: int, reason: bytes) -> None:
         """Says goodbye; a worker that does not read it is cut off."""

@@ -142,9 +142,12 @@ class Coordinator:
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
         with self._feed.watching(job_id) as bell:
-            job = await self.get(job_id)
-            if bell is None or job.status in ENDED:
-                return job
+            if bell is None:
+                return await self.get(job_id)
+            if job_id not in self._seats.under_way:
+                job = await self.get(job_id)
+                if job.status in ENDED:
+                    return job
             await self._clock.wait(bell, seconds)
         return bell.job or await self.get(job_id)
 

@@ -17,7 +17,7 @@ from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane
+from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.scheduler import grant, may_offer
 from dispatchd.store import JobStore
@@ -260,17 +260,16 @@ class Matching:
 
     async def _deliver(self, offer: Offer, granted: Grant) -> None:
         """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
-        held = Held(granted.leased)
+        leased = granted.leased
         if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
-            offer.seat.held[held.job.id] = held
-            offer.assignment.set_result(_assignment(held))
+            offer.assignment.set_result(_assignment(offer.seat.hold(leased)))
             return
         try:
-            await self._store.put_back(held.lease, granted.job)
+            await self._store.put_back(Lease(leased.id, leased.attempt), granted.job)
         except LeaseLost:
             return  # its worker has come back on another connection, and has been dealt with
         except StoreUnavailable as error:
-            log.warning("job %s waits for its lease to run out: %s", held.job.id, error)
+            log.warning("job %s waits for its lease to run out: %s", leased.id, error)
             return
         self.job_returns(granted.job.lane)
 

@@ -37,13 +37,16 @@ class Seat:
     `left` is set when the seat is no longer valid; whoever serves the worker then lets it go.
     """
 
-    def __init__(self, card: WorkerCard, now: Millis, *, local: bool) -> None:
+    def __init__(
+        self, card: WorkerCard, now: Millis, under_way: dict[str, Held], *, local: bool
+    ) -> None:
         self.id = str(uuid4())
         self.card = card
         self.users: set[str] = set()
         self.local = local
         self.heard_at = now
         self.held: dict[str, Held] = {}
+        self._under_way = under_way
         self.offers: dict[Offer, None] = {}
         self.left = asyncio.Event()
 
@@ -63,10 +66,20 @@ class Seat:
         held = self.held.get(lease.job_id)
         return held if held is not None and held.lease == lease else None
 
+    def hold(self, job: Job) -> Held:
+        """The worker has this job now."""
+        held = Held(job)
+        self.held[job.id] = held
+        self._under_way[job.id] = held
+        return held
+
     def drop(self, held: Held) -> None:
         """Forgets a lease that has ended."""
-        if self.held.get(held.lease.job_id) is held:
-            del self.held[held.lease.job_id]
+        job_id = held.lease.job_id
+        if self.held.get(job_id) is held:
+            del self.held[job_id]
+        if self._under_way.get(job_id) is held:
+            del self._under_way[job_id]
         held.ended.set()
 
 
@@ -74,6 +87,8 @@ class Seats:
     """All seats, found by what the scheduler asks for without looking at each."""
 
     def __init__(self) -> None:
+        self.under_way: dict[str, Held] = {}
+        """What the seats hold, by job: those jobs have not ended."""
         self._by_key: dict[str, Seat] = {}
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}

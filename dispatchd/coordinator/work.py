@@ -75,7 +75,7 @@ class Work:
             raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
         if former is not None:
             self._vacate(former)
-        seat = Seat(card, self._clock.now(), local=local)
+        seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
         self._seats.add(seat)
         try:
             with self._moving.counted():
@@ -97,7 +97,8 @@ class Work:
             self._seats.trust(seat, user_id)
         until = seat.heard_at + round(self._limits.lease_seconds * 1000)
         kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
-        seat.held.update({job.id: Held(job) for job in kept})
+        for job in kept:
+            seat.hold(job)
         for job in await self._jobs.held_by(seat.key):
             if seat.holds(Lease(job.id, job.attempt)) is None:
                 await self._try_again(job, WORKER_GONE)

@@ -30,7 +30,7 @@ def seat(kind: ProviderType, heard_at: int = 0, users: tuple[str, ...] = ()) -> 
         provider_type=kind,
         slots=(Slots(ALL_TYPES, 1),),
     )
-    made = Seat(card, heard_at, local=False)
+    made = Seat(card, heard_at, {}, local=False)
     made.users.update(users)
     return made
 
