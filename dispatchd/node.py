@@ -22,6 +22,7 @@ from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.work import SeatedWorker, Work
 from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock, SystemClock
+from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import WorkerKey
 from dispatchd.core.limits import Limits
@@ -125,6 +126,7 @@ async def run_node(
     async with open_sqlite(config.database) as store:
         crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
         here = Coordination.over(store, clock, limits)
+        await _prepared(here.matching)
         parts: list[Part] = [here.matching.run, here.sweep.run]
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, limits)
@@ -154,6 +156,13 @@ async def run_worker(
         announce(crew)
         await stop.wait()
         await source.drain(config.grace_seconds)
+
+
+async def _prepared(matching: Matching) -> None:
+    try:
+        await matching.prepare()
+    except StoreUnavailable as error:
+        raise Unusable(str(error)) from None
 
 
 def _hire(config: WorkerConfig) -> Crew:

@@ -40,7 +40,7 @@ def options_table(options: tuple[Option, ...]) -> str:
 
 def moves_diagram() -> str:
     """The states of a job and the moves between them."""
-    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> pending"]
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> pending", "    [*] --> assigned"]
     lines += [f"    {here} --> {there}" for here, to in MOVES.items() for there in sorted(to)]
     return "\n".join([*lines, "```"])
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from dispatchd.api.connection import Connection, Guard
-from dispatchd.api.errors import errors_as_json, json_even_before_middlewares
+from dispatchd.api.errors import errors_as_json, guarded
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
@@ -44,9 +44,7 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
-        self._app = web.Application(
-            middlewares=[errors_as_json], client_max_size=limits.body_bytes_max
-        )
+        self._app = web.Application(client_max_size=limits.body_bytes_max)
         groups: Iterable[Routes] = (
             JobRoutes(coordinator, network, limits),
             StreamRoutes(coordinator),
@@ -55,8 +53,8 @@ class Edge:
         )
         for routes in groups:
             routes.add_to(self._app.router)
-        self._app.router.add_get("/", self._root)
-        self._app.on_response_prepare.append(json_even_before_middlewares)
+        self._app.router.add_get("/", guarded(self._root))
+        self._app.on_response_prepare.append(errors_as_json)
         self._app.on_shutdown.append(lambda _: self._workers.close())
 
     async def tell_stopping(self) -> None:

@@ -42,7 +42,7 @@ class Deliveries:
     async def _supply(self, seat: Seat, job_types: frozenset[JobType], first: Held | None) -> None:
         if first is not None:
             await self._until_free(seat, first)
-        while True:
+        while not seat.left.is_set():
             assignment = await self._work.claim(seat, job_types)
             if (held := seat.holds(assignment.lease)) is not None:
                 await self._send(_frame(assignment))

@@ -1,6 +1,5 @@
 """Every error leaves as JSON with an `error` sentence; one table says with which status."""
 
-import json
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -49,7 +48,13 @@ STATUS = MappingProxyType(
 )
 _RETRY_SECONDS = 5
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
-_SENTENCES = MappingProxyType({404: "Not found", 413: "The body is too large"})
+_SENTENCES = MappingProxyType(
+    {
+        404: "Not found",
+        413: "The body is too large",
+        417: "Use Expect: 100-continue or no Expect at all",
+    }
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -68,27 +73,37 @@ def raw_response(
     return web.Response(body=body, status=status, headers=_JSON | (headers or {}))
 
 
-@web.middleware
-async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The edge at which every error becomes a reply."""
-    try:
-        return await handler(request)
-    except DispatchError as error:
-        return _reply(error)
-    except web.HTTPException as error:
-        return _http_reply(error)
-    except Exception:
-        log.exception("%s %s broke", request.method, request.path)
-        return json_response({"error": "Internal error; the node's log says more"}, 500)
+def guarded(handler: Handler) -> Handler:
+    """A handler whose errors all become replies."""
+
+    async def guard(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except DispatchError as error:
+            return _reply(error)
+        except web.HTTPException:
+            raise  # aiohttp's own errors become JSON when they are sent
+        except Exception:
+            log.exception("%s %s broke", request.method, request.path)
+            return json_response({"error": "Internal error; the node's log says more"}, 500)
+
+    return guard
 
 
-async def json_even_before_middlewares(_: web.Request, response: web.StreamResponse) -> None:
-    """The one error that aiohttp answers before any middleware: an unknown `Expect` header."""
-    if isinstance(response, web.HTTPExpectationFailed):
-        body = json.dumps({"error": "Use Expect: 100-continue or no Expect at all"}).encode()
-        response.body = body
-        response.content_type = "application/json"
-        response.headers["Content-Length"] = str(len(body))
+async def errors_as_json(_: web.Request, response: web.StreamResponse) -> None:
+    """Aiohttp's own errors as JSON: unknown routes, wrong methods, bodies that are too large."""
+    if not isinstance(response, web.HTTPException):
+        return
+    body = msgspec.json.encode({"error": _sentence(response)})
+    response.body = body
+    response.headers.update(_JSON | {"Content-Length": str(len(body))})
+
+
+def _sentence(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return f"Method {error.method} is not allowed here. Use {allowed}"
+    return _SENTENCES.get(error.status, error.reason)
 
 
 def _reply(error: DispatchError) -> web.Response:
@@ -104,12 +119,3 @@ def _retry_after(error: DispatchError) -> dict[str, str] | None:
     if isinstance(error, StoreUnavailable | Stopping):
         return {"Retry-After": str(_RETRY_SECONDS)}
     return None
-
-
-def _http_reply(error: web.HTTPException) -> web.Response:
-    """Aiohttp's own errors: unknown routes, wrong methods, bodies that are too large."""
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        sentence = f"Method {error.method} is not allowed here. Use {allowed}"
-        return json_response({"error": sentence}, 405, {"Allow": allowed})
-    return json_response({"error": _SENTENCES.get(error.status, error.reason)}, error.status)

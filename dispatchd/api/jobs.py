@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
-from dispatchd.api.errors import json_response, raw_response
+from dispatchd.api.errors import guarded, json_response, raw_response
 from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
@@ -33,13 +33,13 @@ class JobRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
-        router.add_get("/v1/quote", self._quote)
-        router.add_post("/v1/jobs/commit/fast", self._commit_fast)
-        router.add_post("/v1/jobs/commit/cheap", self._commit_cheap)
-        router.add_get("/v1/jobs", self._list)
-        router.add_get("/v1/jobs/{id}", self._get)
-        router.add_delete("/v1/jobs/{id}", self._cancel)
-        router.add_get("/v1/jobs/{id}/explain", self._explain)
+        router.add_get("/v1/quote", guarded(self._quote))
+        router.add_post("/v1/jobs/commit/fast", guarded(self._commit_fast))
+        router.add_post("/v1/jobs/commit/cheap", guarded(self._commit_cheap))
+        router.add_get("/v1/jobs", guarded(self._list))
+        router.add_get("/v1/jobs/{id}", guarded(self._get))
+        router.add_delete("/v1/jobs/{id}", guarded(self._cancel))
+        router.add_get("/v1/jobs/{id}/explain", guarded(self._explain))
 
     async def _quote(self, request: web.Request) -> web.Response:
         job_type = choice(parameter(request, "job_type"), JobType, "job_type")

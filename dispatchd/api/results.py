@@ -41,6 +41,7 @@ class Results:
         self._send = send
         self._receipts: dict[str, ReceiptSubmit] = {}
         self._arrivals: dict[str, asyncio.Event] = {}
+        self._gone = False
 
     async def complete(self, seat: Seat, message: JobComplete) -> None:
         """A result has come, perhaps with its receipt to follow."""
@@ -58,6 +59,8 @@ class Results:
             return
         if _absent(receipt):
             submitted = await self._receipt_of(message.job_id)
+            if submitted is None and self._gone:
+                return  # the worker has left without it, and loses the job by that
             if submitted is None:
                 await self._fail(seat, lease, Fault("missing_receipt", Blame.BAD_RECEIPTS))
                 return
@@ -93,6 +96,12 @@ class Results:
             self._receipts[job_id] = message
             if (arrival := self._arrivals.get(job_id)) is not None:
                 arrival.set()
+
+    def no_more(self) -> None:
+        """The worker has left; receipts that have not come will not come."""
+        self._gone = True
+        for arrival in self._arrivals.values():
+            arrival.set()
 
     async def _receipt_of(self, job_id: str) -> ReceiptSubmit | None:
         arrival = self._arrivals.setdefault(job_id, asyncio.Event())

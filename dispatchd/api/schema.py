@@ -62,7 +62,7 @@ class TextPart(Struct, frozen=True):
 class Message(Struct, frozen=True):
     """One turn of a conversation."""
 
-    role: Annotated[str, Meta(min_length=1, max_length=64)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart]
 
 

@@ -4,7 +4,7 @@ import msgspec
 from aiohttp import web
 
 from dispatchd import __version__
-from dispatchd.api.errors import json_response
+from dispatchd.api.errors import guarded, json_response
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.seats import Seat
 from dispatchd.core.clock import Clock, iso
@@ -22,8 +22,8 @@ class StatusRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
-        router.add_get("/v1/health", self._health)
-        router.add_get("/v1/workers", self._workers)
+        router.add_get("/v1/health", guarded(self._health))
+        router.add_get("/v1/workers", guarded(self._workers))
 
     async def _health(self, _: web.Request) -> web.Response:
         problems = self._coordinator.problems

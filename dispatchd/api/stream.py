@@ -11,12 +11,14 @@ from contextlib import aclosing
 
 from aiohttp import web
 
+from dispatchd.api.errors import guarded
 from dispatchd.api.jobs import job_text
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.follow import EndNews, News, Place, Quiet, StatusNews, TextNews
 
 _SLOW_SECONDS = 10.0
 _LAST_ID = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
@@ -32,7 +34,7 @@ class StreamRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the route."""
-        router.add_get("/v1/jobs/{id}/events", self._events)
+        router.add_get("/v1/jobs/{id}/events", guarded(self._events))
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         job_id = request.match_info["id"].lower()
@@ -77,5 +79,5 @@ def _event(news: News) -> str:
 
 def _print(name: str, data: str, place: Place) -> str:
     """One event. Raw outputs may hold line breaks between tokens; each line is a data line."""
-    lines = "".join(f"data: {line}\n" for line in data.splitlines())
+    lines = "".join(f"data: {line}\n" for line in _LINE_END.split(data))
     return f"id: {place.attempt}-{place.characters}\nevent: {name}\n{lines}\n"

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
-from dispatchd.api.errors import json_response
+from dispatchd.api.errors import guarded, json_response
 from dispatchd.api.schema import TrustClaim, TrustCreate, decode
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import iso
@@ -20,9 +20,9 @@ class TrustRoutes:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
-        router.add_post("/v1/trust/create", self._create)
-        router.add_post("/v1/trust/claim", self._claim)
-        router.add_get("/v1/trust/list", self._list)
+        router.add_post("/v1/trust/create", guarded(self._create))
+        router.add_post("/v1/trust/claim", guarded(self._claim))
+        router.add_get("/v1/trust/list", guarded(self._list))
 
     async def _create(self, request: web.Request) -> web.Response:
         wanted = decode(await json_text(request, self._limits), TrustCreate)

@@ -36,14 +36,23 @@ from dispatchd.wire.messages import (
 
 log = logging.getLogger(__name__)
 
+_SEND_SECONDS = 10.0
+_CLOSE_SECONDS = 3.0
+
 
 class WorkerConnection:
     """One worker's socket, from its first frame to its end."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, work: Work, clock: Clock, limits: Limits
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        work: Work,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         self._socket = socket
+        self._transport = transport
         self._work = work
         self._clock = clock
         self._limits = limits
@@ -52,6 +61,7 @@ class WorkerConnection:
         self._deliveries = Deliveries(work, clock, limits, self.send)
         self._results = Results(work, clock, limits, self.send)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._handing_in: set[asyncio.Task[None]] = set()
         self._second = 0
         self._frames = 0
 
@@ -61,7 +71,7 @@ class WorkerConnection:
         try:
             async for frame in self._socket:
                 if self._too_many_frames():
-                    await self._socket.close(code=1008, message=b"too many frames")
+                    await self.close(1008, b"too many frames")
                     break
                 if frame.type is WSMsgType.TEXT:
                     await self._receive(frame.data)
@@ -73,17 +83,53 @@ class WorkerConnection:
     async def send(self, message: CoordinatorMessage) -> None:
         """Sends a frame; a connection that is gone is noticed by `run`."""
         try:
-            await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+            if self._flows():
+                await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+                return
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+        except TimeoutError:
+            self._abort()
         except (ConnectionError, RuntimeError):
             log.debug("a worker's connection broke while sending")
 
+    def _flows(self) -> bool:
+        """Whether the peer has read all that was sent, so that sending cannot block."""
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() == 0
+
+    async def close(self, code: int, reason: bytes) -> None:
+        """Says goodbye; a worker that does not read it is cut off."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close(code=code, message=reason)
+        except (TimeoutError, ConnectionError, RuntimeError):
+            self._abort()
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     async def _end(self) -> None:
+        """What the worker has handed in before it left still counts."""
+        # A peer that does not read would keep a closing connection open for ever.
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self._abort)
         for task in self._tasks:
             task.cancel()
+        self._results.no_more()
+        await self._all_handed_in()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._seat is not None:
             await self._work.leave(self._seat)
             log.info("worker %s left", self._seat.key[:8])
+
+    async def _all_handed_in(self) -> None:
+        """Waits for the store to take the last results, no longer than a lease may last."""
+        done = asyncio.Event()
+        waiting = asyncio.gather(*self._handing_in, return_exceptions=True)
+        waiting.add_done_callback(lambda _: done.set())
+        await self._clock.wait(done, self._limits.lease_seconds)
+        waiting.cancel()
 
     def _too_many_frames(self) -> bool:
         """Counts frames by the second."""
@@ -144,10 +190,10 @@ class WorkerConnection:
                 await self.send(HeartbeatAck())
             case JobComplete():
                 self._deliveries.answered(message.job_id)
-                self._spawn(self._results.complete(seat, message))
+                self._hand_in(self._results.complete(seat, message))
             case JobReject():
                 self._deliveries.answered(message.job_id)
-                self._spawn(self._results.reject(seat, message))
+                self._hand_in(self._results.reject(seat, message))
             case ReceiptSubmit():
                 self._results.receipt(seat, message)
             case JobProgress():
@@ -155,12 +201,18 @@ class WorkerConnection:
 
     async def _close_unless_registered(self) -> None:
         if not await self._clock.wait(self._registered, self._limits.register_seconds):
-            await self._socket.close(message=b"not registered in time")
+            await self.close(1008, b"not registered in time")
 
     async def _close_when_left(self, seat: Seat) -> None:
         """The seat is no longer valid: its worker was silent, or sits elsewhere now."""
         await seat.left.wait()
-        await self._socket.close(message=b"seat no longer valid")
+        await self.close(1000, b"seat no longer valid")
+
+    def _hand_in(self, part: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(part)
+        self._handing_in.add(task)
+        task.add_done_callback(self._handing_in.discard)
+        task.add_done_callback(self._finished)
 
     def _spawn(self, part: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(part)
@@ -186,7 +238,9 @@ class WorkerRoutes:
         """Serves a worker on this request's connection until it ends."""
         socket = web.WebSocketResponse(max_msg_size=self._limits.frame_bytes_max, timeout=2.0)
         await socket.prepare(request)
-        connection = WorkerConnection(socket, self._work, self._clock, self._limits)
+        connection = WorkerConnection(
+            socket, request.transport, self._work, self._clock, self._limits
+        )
         self._open[socket] = connection
         try:
             await connection.run()
@@ -201,5 +255,5 @@ class WorkerRoutes:
 
     async def close(self) -> None:
         """Says goodbye to every worker."""
-        goodbyes = (socket.close(code=1001, message=b"shutting down") for socket in self._open)
-        await asyncio.gather(*list(goodbyes), return_exceptions=True)
+        connections = list(self._open.values())
+        await asyncio.gather(*(each.close(1001, b"shutting down") for each in connections))

@@ -17,6 +17,8 @@ class Allowance:
 
     def seconds_until_free(self, name: str, now: Millis) -> float:
         """0 where another event is allowed now, else how long to wait."""
+        if self._count == 0:
+            return self._span / 1000
         events = self._events.get(name)
         if events is None:
             return 0
@@ -33,3 +35,8 @@ class Allowance:
         self._events.move_to_end(name)
         while len(self._events) > _NAMES_MAX:
             self._events.popitem(last=False)
+
+    def take_back(self, name: str) -> None:
+        """The last event does not count after all."""
+        if events := self._events.get(name):
+            events.pop()

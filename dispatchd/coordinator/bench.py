@@ -26,6 +26,7 @@ class _Kind(NamedTuple):
 class Bench:
     """Offers grouped by kind, in each group the worker last heard from at the end.
 
+    A place that has just become free counts as news from its worker, too.
     There are few kinds, so finding the best offer takes no longer with many idle workers.
     """
 

@@ -19,12 +19,12 @@ from dispatchd.core.errors import (
     LeaseLost,
     NotFound,
     NoTrustedWorker,
-    PairingRefused,
     Stopping,
     TooMany,
 )
 from dispatchd.core.job import (
     ENDED,
+    Grant,
     IdempotencyKey,
     Job,
     JobFilter,
@@ -42,7 +42,6 @@ from dispatchd.scheduler import rank
 from dispatchd.store import JobStore, TrustStore
 
 _CODE_BYTES = 3
-_STOPPING = "The node is shutting down and takes no more jobs"
 
 
 class Order(Struct, frozen=True):
@@ -86,7 +85,6 @@ class Coordinator:
         self._matching = matching
         self._work = work
         self._feed = feed
-        self._stopping = False
         self._clock = clock
         self._limits = limits
         self._guesses = Guesses(limits)
@@ -99,12 +97,11 @@ class Coordinator:
     @property
     def problems(self) -> list[str]:
         """What is wrong with the node at the moment, in sentences."""
-        stopping = [_STOPPING] if self._stopping else []
+        stopping = [str(Stopping())] if self._matching.stopping else []
         return stopping + ([self._jobs.problem] if self._jobs.problem is not None else [])
 
     def stop(self) -> None:
         """From now on no job is taken and none is given out; those that run go on."""
-        self._stopping = True
         self._matching.stop()
 
     async def submit(self, order: Order, job_id: str, key: str | None = None) -> Submitted:
@@ -118,35 +115,64 @@ class Coordinator:
         name = self._idempotency_key(order, key, job.created_at) if key is not None else None
         if name is not None and (older := await self._jobs.replay(name)) is not None:
             return Submitted(older, replayed=True)
-        if self._stopping:
-            raise Stopping(_STOPPING)
+        if self._matching.stopping:
+            raise Stopping
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job_id)
-        with self._matching.place_in_queue():
-            stored = await self._jobs.add(job, name, self._limits.open_jobs_per_user_max)
-        if stored != job_id:
+        reservation = self._matching.reserve(job)
+        if reservation is None:
+            return await self._enqueue(job, name)
+        try:
+            stored = await self._store(job, name, reservation.grant)
+        except BaseException:
+            self._matching.give_up(reservation)
+            raise
+        if stored.replayed:
+            self._matching.give_up(reservation)
+        else:
+            await self._matching.deliver(reservation)
+        return stored
+
+    async def _enqueue(self, job: Job, name: IdempotencyKey | None) -> Submitted:
+        try:
+            with self._matching.place_in_queue():
+                stored = await self._store(job, name)
+        except TooMany:
+            # Perhaps an equal request has just taken the last place.
+            if name is not None and (older := await self._jobs.replay(name)) is not None:
+                return Submitted(older, replayed=True)
+            raise
+        if stored.replayed:
             self._matching.leave_queue(1)
-            return Submitted(stored, replayed=True)
-        self._matching.job_waits(job.lane)
-        return Submitted(job_id, replayed=False)
+        else:
+            self._matching.job_waits(job.lane)
+        return stored
+
+    async def _store(
+        self, job: Job, name: IdempotencyKey | None, grant: Grant | None = None
+    ) -> Submitted:
+        open_max = self._limits.open_jobs_per_user_max
+        job_id = await self._jobs.add(job, name, open_max, grant)
+        return Submitted(job_id, replayed=job_id != job.id)
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
         until = self._clock.now() + round(seconds * 1000)
         try:
             with self._feed.watching(job_id) as (live, ring):
-                job = await self.get(job_id)
-                while job.status not in ENDED and live.ended is None and not self._feed.closed:
+                if job_id not in self._seats.under_way:
+                    job = await self.get(job_id)
+                    if job.status in ENDED:
+                        return job
+                while live.ended is None and not self._feed.closed:
                     left = (until - self._clock.now()) / 1000
                     if left <= 0 or not await self._clock.wait(ring, left):
                         break
                     ring.clear()
-                if live.ended is not None:
-                    return live.ended
+                return live.ended or await self.get(job_id)
         except TooMany:
             return await self.get(job_id)
-        return job if job.status in ENDED else await self.get(job_id)
 
     def follow(self, job_id: str, place: Place) -> AsyncIterator[News]:
         """A job's life as it happens."""
@@ -201,12 +227,9 @@ class Coordinator:
         Raises `PairingRefused`, and `TooMany` after too many wrong codes from this address.
         """
         now = self._clock.now()
-        self._guesses.refuse_if_spent(address, now)
-        try:
-            pairing = await self._trust.claim_code(code, provider_pubkey, now)
-        except PairingRefused:
-            self._guesses.note(address, now)
-            raise
+        self._guesses.begin(address, now)
+        pairing = await self._trust.claim_code(code, provider_pubkey, now)
+        self._guesses.was_right(address)
         if (seat := self._seats.with_key(provider_pubkey)) is not None:
             self._seats.trust(seat, pairing.user_id)
             self._matching.trusted(seat)

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+from msgspec import Struct
+
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
+from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane
+from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
+from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
 from dispatchd.scheduler import grant, may_offer
@@ -27,6 +30,14 @@ JOBS_PER_LANE_MAX = 64
 _INSURANCE_SECONDS = 15.0
 _STORE_RETRY_SECONDS = 1.0
 _QUEUE_RETRY_SECONDS = 5.0
+_HINTS_TO_LOOK_THROUGH = 16
+
+
+class Reservation(Struct, frozen=True):
+    """A free place that is kept for a job."""
+
+    offer: Offer
+    grant: Grant
 
 
 class Matching:
@@ -45,8 +56,13 @@ class Matching:
         self._changed: set[Lane] = set()
         self._fresh: list[Offer] = []
         self._ring = asyncio.Event()
+        self._ring.set()
         self._queued = 0
-        self._stopping = False
+        self.stopping = False
+        """Whether nobody is given a job any more."""
+        self._looking = asyncio.Lock()
+        self._looked_at = 0
+        self._reserved = Underway()
 
     @property
     def lanes(self) -> list[Lane]:
@@ -79,9 +95,35 @@ class Matching:
         """So many jobs no longer wait."""
         self._queued = max(0, self._queued - count)
 
+    def reserve(self, job: Job) -> Reservation | None:
+        """A free place for a job that is just being committed, if nothing waits for that place.
+
+        Such a job is stored as assigned at once, and never stands in the queue.
+        """
+        waiting = self._lanes | self._changed
+        if self.stopping or len(waiting) > _HINTS_TO_LOOK_THROUGH:
+            return None
+        offer = self._bench.best(job, lambda _: True)
+        if offer is None or any(offer.suits(lane) for lane in waiting):
+            return None
+        self._bench.remove(offer)
+        granted = grant(job, offer.seat.key, self._clock.now(), self._limits)
+        self._reserved.begin()
+        return Reservation(offer, granted)
+
+    def give_up(self, reservation: Reservation) -> None:
+        """The job has not been stored after all."""
+        self._return_to_bench([reservation.offer])
+        self._reserved.end()
+
+    async def deliver(self, reservation: Reservation) -> None:
+        """The job has been stored as assigned."""
+        await self._deliver(reservation.offer, reservation.grant)
+        self._reserved.end()
+
     def stop(self) -> None:
         """From now on nobody is given a job."""
-        self._stopping = True
+        self.stopping = True
 
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
@@ -108,20 +150,32 @@ class Matching:
         for offer in list(seat.offers):
             self._bench.remove(offer)
 
+    async def prepare(self) -> None:
+        """Looks at what waits already, before anything can be committed."""
+        self._queued = await self._store.count_waiting()
+        self._changed.update(await self._store.waiting_lanes())
+        self._looked_at = self._clock.now()
+
     async def run(self) -> None:
-        """Pairs jobs and places for as long as the node lives."""
-        await self._look_at_store()
+        """Pairs jobs and places for as long as the node lives, one look at a time."""
         while True:
-            if not await self._clock.wait(self._ring, _INSURANCE_SECONDS):
-                await self._look_at_store()
+            await self._clock.wait(self._ring, _INSURANCE_SECONDS)
             self._ring.clear()
-            if not self._stopping:
-                await self._match(self._lanes_to_look_at())
+            if self._clock.now() - self._looked_at >= _INSURANCE_SECONDS * 1000:
+                await self._look_at_store()
+            async with self._looking:
+                if not self.stopping:
+                    await self._match(self._lanes_to_look_at())
+
+    async def settled(self) -> None:
+        """Returns once all that is under way has been delivered or put back."""
+        async with self._looking:
+            await self._reserved.ended()
 
     async def _look_at_store(self) -> None:
         try:
             self._changed.update(await self._store.waiting_lanes())
-            self._queued = await self._store.count_waiting()
+            self._looked_at = self._clock.now()
         except StoreUnavailable as error:
             log.warning("cannot look for waiting jobs: %s", error)
 
@@ -132,7 +186,7 @@ class Matching:
         self._lanes |= changed
         lanes = {lane for lane in changed if self._bench.serves(lane)}
         for offer in fresh:
-            if not offer.assignment.done():
+            if not offer.assignment.done() and not offer.seat.left.is_set():
                 lanes.update(self._lanes_for(offer))
         return lanes
 
@@ -150,26 +204,28 @@ class Matching:
         }
 
     async def _match(self, lanes: set[Lane]) -> None:
-        """Pairs until no free place fits what waits in these lanes."""
-        while lanes:
-            try:
-                jobs = await self._store.waiting({lane: self._look_ahead(lane) for lane in lanes})
-                self._lanes -= lanes - {job.lane for job in jobs}
-                pairs = self._pair(jobs)
-                await self._assign(pairs)
-            except StoreUnavailable as error:
-                log.warning("cannot assign jobs: %s", error)
-                self._changed |= lanes
-                await self._clock.sleep(_STORE_RETRY_SECONDS)
-                self._ring.set()
-                return
-            if not pairs:
-                return
-            lanes = {lane for lane in self._lanes & lanes if self._bench.serves(lane)}
+        """Pairs what can be paired now; lanes that may have more are looked at again, in turn."""
+        if not lanes:
+            return
+        try:
+            jobs = await self._store.waiting({lane: self._look_ahead(lane) for lane in lanes})
+            self._lanes -= lanes - {job.lane for job in jobs}
+            pairs = self._pair(jobs)
+            await self._assign(pairs)
+        except StoreUnavailable as error:
+            log.warning("cannot assign jobs: %s", error)
+            self._changed |= lanes
+            await self._clock.sleep(_STORE_RETRY_SECONDS)
+            self._ring.set()
+            return
+        if pairs and (more := self._lanes & lanes):
+            self._changed |= more
+            self._ring.set()
 
     def _look_ahead(self, lane: Lane) -> int:
         """How many jobs of a lane to look at: retried ones may not suit the places there are."""
-        return JOBS_PER_LANE_MAX if lane.retried else min(JOBS_PER_LANE_MAX, len(self._bench))
+        free = max(1, len(self._bench))
+        return JOBS_PER_LANE_MAX if lane.retried else min(JOBS_PER_LANE_MAX, free)
 
     def _pair(self, jobs: list[Job]) -> list[tuple[Offer, Grant]]:
         now = self._clock.now()
@@ -206,14 +262,19 @@ class Matching:
 
     async def _deliver(self, offer: Offer, granted: Grant) -> None:
         """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
-        held = Held(granted.leased)
-        if offer.assignment.done() or offer.seat.left.is_set():
-            await self._store.put_back(held.lease, granted.job)
-            self.job_returns(granted.job.lane)
+        leased = granted.leased
+        if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
+            offer.assignment.set_result(_assignment(offer.seat.hold(leased)))
+            self._feed.status(leased.id, leased.attempt, JobStatus.ASSIGNED)
             return
-        offer.seat.held[held.job.id] = held
-        self._feed.status(held.job.id, held.job.attempt, JobStatus.ASSIGNED)
-        offer.assignment.set_result(_assignment(held))
+        try:
+            await self._store.put_back(Lease(leased.id, leased.attempt), granted.job)
+        except LeaseLost:
+            return  # its worker has come back on another connection, and has been dealt with
+        except StoreUnavailable as error:
+            log.warning("job %s waits for its lease to run out: %s", leased.id, error)
+            return
+        self.job_returns(granted.job.lane)
 
     def _return_to_bench(self, offers: list[Offer]) -> None:
         for offer in offers:

@@ -1,7 +1,7 @@
 """The workers that are online: what each can do, what it holds, and where it offers itself."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
@@ -26,6 +26,10 @@ class Offer:
         self.job_types = job_types
         self.assignment: asyncio.Future[Assignment] = asyncio.get_running_loop().create_future()
 
+    def suits(self, lane: Lane) -> bool:
+        """Whether this place could take jobs of a lane."""
+        return lane.job_type in self.job_types and self.seat.can_do(lane)
+
 
 class Seat:
     """A worker's place at the coordinator for as long as it is connected.
@@ -33,13 +37,16 @@ class Seat:
     `left` is set when the seat is no longer valid; whoever serves the worker then lets it go.
     """
 
-    def __init__(self, card: WorkerCard, users: Iterable[str], now: Millis, *, local: bool) -> None:
+    def __init__(
+        self, card: WorkerCard, now: Millis, under_way: dict[str, Held], *, local: bool
+    ) -> None:
         self.id = str(uuid4())
         self.card = card
-        self.users = set(users)
+        self.users: set[str] = set()
         self.local = local
         self.heard_at = now
         self.held: dict[str, Held] = {}
+        self._under_way = under_way
         self.offers: dict[Offer, None] = {}
         self.left = asyncio.Event()
 
@@ -59,10 +66,20 @@ class Seat:
         held = self.held.get(lease.job_id)
         return held if held is not None and held.lease == lease else None
 
+    def hold(self, job: Job) -> Held:
+        """The worker has this job now."""
+        held = Held(job)
+        self.held[job.id] = held
+        self._under_way[job.id] = held
+        return held
+
     def drop(self, held: Held) -> None:
         """Forgets a lease that has ended."""
-        if self.held.get(held.lease.job_id) is held:
-            del self.held[held.lease.job_id]
+        job_id = held.lease.job_id
+        if self.held.get(job_id) is held:
+            del self.held[job_id]
+        if self._under_way.get(job_id) is held:
+            del self._under_way[job_id]
         held.ended.set()
 
 
@@ -70,6 +87,8 @@ class Seats:
     """All seats, found by what the scheduler asks for without looking at each."""
 
     def __init__(self) -> None:
+        self.under_way: dict[str, Held] = {}
+        """What the seats hold, by job: those jobs have not ended."""
         self._by_key: dict[str, Seat] = {}
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
@@ -91,7 +110,7 @@ class Seats:
         for kind in seat.card.capabilities:
             self._by_type[kind][seat] = None
         for user_id in seat.users:
-            self._by_user.setdefault(user_id, {})[seat] = None
+            self.trust(seat, user_id)
 
     def remove(self, seat: Seat, now: Millis) -> None:
         """A worker has gone."""

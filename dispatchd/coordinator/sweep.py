@@ -7,10 +7,10 @@ from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NoTrustedWorker, StoreUnavailable
-from dispatchd.core.job import Lane, Lease, Millis
+from dispatchd.core.job import Job, Lane, Lease, Millis
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
-from dispatchd.scheduler import overdue_fault
+from dispatchd.scheduler import WORKER_GONE, overdue_fault
 from dispatchd.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,6 @@ class Sweep:
     async def _renew(self, now: Millis) -> None:
         if now - self._renewed_at < self._millis(self._limits.renew_seconds):
             return
-        self._renewed_at = now
         await self._jobs.check()
         lease_millis = self._millis(self._limits.lease_seconds)
         leases: dict[Lease, Millis] = {}
@@ -83,10 +82,27 @@ class Sweep:
             leases.update({held.lease: until for held in seat.held.values()})
         if leases:
             await self._jobs.renew(leases)
+        self._renewed_at = now
 
     async def _end_overdue(self, now: Millis) -> None:
+        """Ends what is overdue, but for leases that were only not renewed yet."""
+        alive: dict[Lease, Millis] = {}
         for job in await self._jobs.overdue(now, _OVERDUE_AT_ONCE):
-            await self._work.end_overdue(job, overdue_fault(job, now))
+            fault = overdue_fault(job, now)
+            until = self._alive_until(job)
+            if fault == WORKER_GONE and until > now:
+                alive[Lease(job.id, job.attempt)] = until
+            else:
+                await self._work.end_overdue(job, fault)
+        if alive:
+            await self._jobs.renew(alive)
+
+    def _alive_until(self, job: Job) -> Millis:
+        """Until when the job's worker counts as alive; 0 where it no longer sits here with it."""
+        seat = self._seats.with_key(job.worker_key or "")
+        if seat is None or seat.holds(Lease(job.id, job.attempt)) is None:
+            return 0
+        return seat.heard_at + self._millis(self._limits.lease_seconds)
 
     async def _fail_stranded(self, now: Millis) -> None:
         """Fails what has waited too long with nobody online who could do it."""

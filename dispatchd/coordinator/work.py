@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Held, Seat, Seats
+from dispatchd.coordinator.underway import Underway
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, StoreUnavailable
+from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, Stopping, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
@@ -55,6 +56,7 @@ class Work:
         self._seats = seats
         self._matching = matching
         self._feed = feed
+        self._moving = Underway()
         self._clock = clock
         self._limits = limits
 
@@ -67,33 +69,52 @@ class Work:
         tried again, since a worker that does not mention them no longer has them. Raises `Invalid`
         where the key is that of this node's own worker, whose key file nobody else has.
         """
-        users = await self._trust.users_of(card.provider_pubkey)
-        held = await self._jobs.held_by(card.provider_pubkey)
-        seat = Seat(card, users, self._clock.now(), local=local)
-        if (former := self._seats.with_key(seat.key)) is not None:
-            if former.local:
-                raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+        if self._matching.stopping:
+            raise Stopping
+        former = self._seats.with_key(card.provider_pubkey)
+        if former is not None and former.local:
+            raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+        if former is not None:
             self._vacate(former)
+        seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
         self._seats.add(seat)
-        seat.held.update({job.id: Held(job) for job in held if job.id in active_jobs})
-        if seat.held:
-            until = seat.heard_at + round(self._limits.lease_seconds * 1000)
-            await self._jobs.renew({kept.lease: until for kept in seat.held.values()})
-        for job in held:
-            if job.id not in seat.held:
-                await self._try_again(job, WORKER_GONE)
+        try:
+            with self._moving.counted():
+                await self._settle_in(seat, active_jobs)
+        except BaseException:
+            await self.leave(seat)
+            raise
+        if seat.left.is_set():
+            raise LeaseLost("this connection was given up or replaced while it registered")
         return seat
+
+    async def _settle_in(self, seat: Seat, active_jobs: Sequence[str]) -> None:
+        """Finds out whom a worker is trusted by, and what it still holds.
+
+        The seat is known already, so nothing that happens meanwhile is missed. Leases are taken
+        over by a write, so that it comes after the last results of a former connection.
+        """
+        for user_id in await self._trust.users_of(seat.key):
+            self._seats.trust(seat, user_id)
+        until = seat.heard_at + round(self._limits.lease_seconds * 1000)
+        kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
+        for job in kept:
+            seat.hold(job)
+        for job in await self._jobs.held_by(seat.key):
+            if seat.holds(Lease(job.id, job.attempt)) is None:
+                await self._try_again(job, WORKER_GONE)
 
     async def leave(self, seat: Seat) -> None:
         """A worker has gone: what it held is tried again. Leaving twice does nothing."""
         if seat.left.is_set():
             return
         self._vacate(seat)
-        for held in list(seat.held.values()):
-            try:
-                await self.end(seat, held, WORKER_GONE)
-            except StoreUnavailable:
-                log.warning("job %s is tried again once its lease runs out", held.job.id)
+        with self._moving.counted():
+            for held in list(seat.held.values()):
+                try:
+                    await self.end(seat, held, WORKER_GONE)
+                except StoreUnavailable:
+                    log.warning("job %s is tried again once its lease runs out", held.job.id)
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
@@ -143,6 +164,7 @@ class Work:
                 receipt=receipt,
                 signature=done.signature,
                 completed_at=now,
+                run_until=None,
             )
         )
 
@@ -185,14 +207,19 @@ class Work:
 
         A job that is put back has not failed: its attempt does not count.
         """
+        await self._matching.settled()
+        await self._moving.ended()
         nothing_runs = asyncio.Event()
         watching = asyncio.create_task(self._until_nothing_runs(nothing_runs))
-        await self._clock.wait(nothing_runs, grace_seconds)
-        watching.cancel()
+        try:
+            await self._clock.wait(nothing_runs, grace_seconds)
+        finally:
+            watching.cancel()
         for seat in self._seats:
             for held in list(seat.held.values()):
                 await self._put_back(held)
                 seat.drop(held)
+        await self._moving.ended()
 
     async def _until_nothing_runs(self, nothing_runs: asyncio.Event) -> None:
         while running := [held for seat in self._seats for held in seat.held.values()]:
@@ -216,7 +243,7 @@ class Work:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
                 await self._jobs.fail(decision.job, reason, fault.blame)
-                self._feed.ended(replace(decision.job, status=JobStatus.FAILED, error=reason))
+                self._feed.ended(_failed(decision.job, reason))
                 return
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
@@ -279,6 +306,10 @@ class SeatedWorker:
     async def fail(self, lease: Lease, fault: Fault) -> None:
         """Reports a failed attempt."""
         await self._work.fail(await self._seat, lease, fault)
+
+
+def _failed(job: Job, reason: str) -> Job:
+    return replace(job, status=JobStatus.FAILED, error=reason, run_until=None)
 
 
 def _held(seat: Seat, lease: Lease) -> Held:

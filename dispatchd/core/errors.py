@@ -92,9 +92,12 @@ class TooMany(DispatchError):
 
 
 class Stopping(DispatchError):
-    """The node is shutting down and takes no more jobs."""
+    """The node is shutting down; it takes no more jobs and no more workers."""
 
     code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The node is shutting down and takes no more jobs")
 
 
 class TooSlow(DispatchError):

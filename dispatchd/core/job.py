@@ -173,6 +173,7 @@ class Grant(Struct, frozen=True):
             status=JobStatus.ASSIGNED,
             attempt=self.job.attempt + 1,
             worker_key=self.worker_key,
+            run_until=self.run_until,
         )
 
 

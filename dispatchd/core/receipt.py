@@ -15,11 +15,12 @@ from dispatchd.core.errors import BadReceipt
 from dispatchd.core.job import Completion
 from dispatchd.core.keys import WorkerKey, signature_holds
 
+_CHARS_MAX = 8192
 _HASH_PREFIX = "sha256:"
 _TOKEN_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 
 
-class Receipt(Struct, frozen=True):
+class Receipt(Struct, frozen=True, forbid_unknown_fields=True):
     """The signed statement; its fields are printed in this order."""
 
     job_id: str
@@ -59,6 +60,8 @@ def verify(done: Completion, *, job_id: str, provider_pubkey: str) -> str:
 
 
 def _parse(text: str) -> Receipt:
+    if len(text) > _CHARS_MAX:
+        raise BadReceipt(f"receipt: longer than {_CHARS_MAX} characters")
     try:
         return msgspec.json.decode(text, type=Receipt)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -30,8 +30,16 @@ class JobStore(Protocol):
         """Why the last write failed, in a sentence; None where it did not."""
         ...
 
-    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
-        """Stores a new job as it is; returns its id, or that of the job its key stands for.
+    async def add(
+        self,
+        job: Job,
+        key: IdempotencyKey | None = None,
+        open_max: int = 0,
+        grant: Grant | None = None,
+    ) -> str:
+        """Stores a new job as it is, or as assigned by a grant.
+
+        Returns its id, or that of the job its key stands for.
 
         Raises `Conflict` where the key stands for another body, and `TooMany` where the user has
         `open_max` jobs under way (0: no limit).
@@ -39,7 +47,10 @@ class JobStore(Protocol):
         ...
 
     async def replay(self, key: IdempotencyKey) -> str | None:
-        """The id of the job that a key stands for, if it does; raises `Conflict`."""
+        """The id of the job that a key stands for, if it does; raises `Conflict`.
+
+        Comes after every write that was asked for before it.
+        """
         ...
 
     async def forget_keys(self, before: Millis) -> None:
@@ -103,6 +114,15 @@ class JobStore(Protocol):
 
     async def held_by(self, worker_key: str) -> list[Job]:
         """The jobs leased to a worker."""
+        ...
+
+    async def take_over(
+        self, worker_key: str, job_ids: Sequence[str], now: Millis, until: Millis
+    ) -> list[Job]:
+        """Extends a worker's leases for these jobs that still stand; the jobs, as they then are.
+
+        Comes after every write that was asked for before it.
+        """
         ...
 
     async def overdue(self, now: Millis, limit: int) -> list[Job]:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from dispatchd.core.sentence import plain_sentence
-from dispatchd.wire.members import members
+from dispatchd.wire.members import TooManyMembers, members
 from dispatchd.wire.messages import (
     CoordinatorMessage,
     Heartbeat,
@@ -77,6 +77,8 @@ def _from_members(text: str) -> WorkerMessage:
     try:
         parts = members(text)
         kind = _BY_TYPE.get(json.loads(parts.get("type", "null")))
+    except TooManyMembers as error:
+        raise BadFrame("INVALID_MSG", f"The frame has {error}.") from None
     except (ValueError, TypeError, RecursionError):
         raise BadFrame("PARSE_ERROR", "The frame is not JSON.") from None
     aside = {name: parts[name] for name in _raw_fields(kind) if name in parts}

@@ -4,12 +4,18 @@ import json
 from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed leaves it out
 from typing import NoReturn
 
+_MEMBERS_MAX = 64
+
+
+class TooManyMembers(ValueError):
+    """The object may be fine, but nothing that we expect has so many members."""
+
 
 def members(text: str) -> dict[str, str]:
     """Splits a JSON object into its members' texts, exactly as they stand.
 
     Unlike msgspec, this accepts escaped lone surrogates, which RFC 8259 allows and JavaScript
-    prints. Raises `ValueError` where the text is no JSON object.
+    prints. Raises `ValueError` where the text is no JSON object, or one of very many members.
     """
     position = _skip(text, 0)
     if text[position : position + 1] != "{":
@@ -18,7 +24,7 @@ def members(text: str) -> dict[str, str]:
     position = _skip(text, position + 1)
     if text[position : position + 1] == "}":
         return _ended(text, position, found)
-    while True:
+    for _ in range(_MEMBERS_MAX):
         name, position = _name(text, position)
         start = _skip(text, position)
         _, end = _VALUES.raw_decode(text, start)
@@ -29,6 +35,7 @@ def members(text: str) -> dict[str, str]:
         if text[position : position + 1] != ",":
             raise ValueError(f"expected , or }} at character {position}")
         position = _skip(text, position + 1)
+    raise TooManyMembers(f"more than {_MEMBERS_MAX} members")
 
 
 def _name(text: str, position: int) -> tuple[str, int]:

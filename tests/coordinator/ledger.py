@@ -64,9 +64,17 @@ class Ledger:
         self.rows = rows
 
     def _check_new(self, row: Row) -> None:
-        assert (row["attempt"], row["faults"]) == (0, 0)
-        expected = {(JobStatus.PENDING, None), (JobStatus.FAILED, "no_trusted_worker")}
+        """A new job waits, has found a free place at once, or has been refused."""
+        assigned = row["status"] == JobStatus.ASSIGNED
+        assert (row["attempt"], row["faults"]) == (1 if assigned else 0, 0)
+        expected = {
+            (JobStatus.PENDING, None),
+            (JobStatus.ASSIGNED, None),
+            (JobStatus.FAILED, "no_trusted_worker"),
+        }
         assert (row["status"], row["error"]) in expected
+        if assigned:
+            self._check_pairing(row, f"new: {row}")
 
     def _check_change(self, verb: str, before: Row, after: Row) -> None:
         where = f"{verb}: {before} -> {after}"
@@ -89,8 +97,11 @@ class Ledger:
         if before["status"] in LEASED:
             assert before["worker_key"] == after["worker_key"], where
             assert before["run_until"] == after["run_until"], where
-        if after["privacy"] == "PRIVATE":
-            pair = (after["user_id"], after["worker_key"])
+        self._check_pairing(after, where)
+
+    def _check_pairing(self, row: Row, where: str) -> None:
+        if row["privacy"] == "PRIVATE":
+            pair = (row["user_id"], row["worker_key"])
             sql = "SELECT 1 FROM pairings WHERE user_id = ? AND provider_pubkey = ?"
             assert self._db.execute(sql, pair).fetchone() is not None, where
 

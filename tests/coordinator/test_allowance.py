@@ -67,18 +67,23 @@ def test_an_allowance_of_none_allows_none() -> None:
 def test_guesses_are_counted_for_each_address_and_for_all() -> None:
     guesses = Guesses(Limits(wrong_codes_per_address_max=3, wrong_codes_max=5))
     for _ in range(3):
-        guesses.refuse_if_spent("::1", START)
-        guesses.note("::1", START)
+        guesses.begin("::1", START)
     with pytest.raises(TooMany) as refused:
-        guesses.refuse_if_spent("::1", START + 20_000)
+        guesses.begin("::1", START + 20_000)
     assert refused.value.retry_seconds == 40
     for _ in range(2):
-        guesses.refuse_if_spent("::2", START + 30_000)
-        guesses.note("::2", START + 30_000)
+        guesses.begin("::2", START + 30_000)
     with pytest.raises(TooMany) as refused:
-        guesses.refuse_if_spent("::3", START + 30_000)
+        guesses.begin("::3", START + 30_000)
     assert refused.value.retry_seconds == 30
-    guesses.refuse_if_spent("::1", START + 60_000)
+    guesses.begin("::1", START + 60_000)
+
+
+def test_a_right_code_does_not_count() -> None:
+    guesses = Guesses(Limits(wrong_codes_per_address_max=1, wrong_codes_max=1))
+    for _ in range(3):
+        guesses.begin("::1", START)
+        guesses.was_right("::1")
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ async def test_a_worker_that_comes_back_during_its_assignment_breaks_nothing(
 ) -> None:
     await joined(world)
     world.spawn(world.submit(TASK, "job", None))
-    await until_happened(world, "assign")
+    await until_happened(world, "add")
     world.spawn(world.join(world.peers[0], mentions=False))
     await read_everything(world)
     await world.rest()
@@ -105,7 +105,7 @@ async def test_a_worker_does_not_resume_what_it_completes_at_that_moment(world: 
 async def test_an_assignment_in_flight_is_put_back_when_the_node_stops(world: World) -> None:
     await joined(world)
     world.spawn(world.submit(TASK, "job", None))
-    await until_happened(world, "assign")
+    await until_happened(world, "add")
     draining = world.spawn(world.drain(20))
     await read_everything(world)
     await world.rest()
@@ -236,15 +236,14 @@ async def test_a_place_is_not_lost_when_the_store_fails_during_delivery(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two assignments in one batch; the first worker leaves, and putting its job back fails."""
-    await joined(world, 0)
-    await joined(world, 1)
     for number in range(2):
+        world.peers[number].places = 0
+        await joined(world, number)
         world.spawn(world.submit(TASK, f"job-{number}", None))
-    await breathe()
-    while world.gate.waiting == ["add", "add"] or len(world.ledger.rows) < 2:
-        await world.gate._let_happen(world.gate._writes)
-    for _ in range(2):
-        await world.gate._answer(world.gate._writes)
+    await world.rest()
+    for peer in world.peers[:2]:
+        peer.places = 1
+        world.claim(peer)
     await until_happened(world, "assign")
     leaving, staying = world.peers[:2]
     if only_lease(world, "job-0") != leaving.key.public_hex:

@@ -180,8 +180,12 @@ class World:
         if former is not None:
             # It has opened another connection; the old one has not been noticed to be dead.
             self._forget_claims(peer)
-        seat = await self.parts.work.join(peer.card, active)
-        peer.joining = False
+        try:
+            seat = await self.parts.work.join(peer.card, active)
+        except (LeaseLost, Stopping):
+            return  # it took so long that it has been given up, or another one was quicker
+        finally:
+            peer.joining = False
         assert set(seat.held) <= set(active)
         if former is not None:
             assert former.left.is_set()

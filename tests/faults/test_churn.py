@@ -5,18 +5,16 @@ The clock stands still here, so nothing is mended by a lease that runs out.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from nacl.signing import SigningKey
 
-from dispatchd.core.card import ProviderType, Slots, WorkerCard
-from dispatchd.core.job import Grant, Job, JobType, Lane
 from dispatchd.core.limits import Limits
 from tests.support.clock import FakeClock
-from tests.support.crowd import PROMPT, SUMMARIZE, all_completed, autopilot, connected, health
+from tests.support.crowd import SUMMARIZE, all_completed, autopilot, connected, health
 from tests.support.foreign import ForeignWorker
 from tests.support.node import Node, running_node
 
@@ -90,68 +88,3 @@ async def until_quiet(node: Node, jobs: list[str]) -> None:
             while (await node.job(job_id))["status"] != "completed":
                 await node.parts.sweep.once()
                 await asyncio.sleep(0.005)
-
-
-class Gate:
-    """Holds up what passes it until it is opened."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-
-    async def passed(self) -> None:
-        self.reached.set()
-        await self.open.wait()
-
-
-async def test_a_worker_that_comes_again_while_a_job_is_on_its_way_to_it(
-    node: Node, worker: ForeignWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The job is leased to its key already, but not yet to any of its connections."""
-    gate, assign = Gate(), node.store.jobs.assign
-
-    async def assign_slowly(grants: Sequence[Grant]) -> list[bool]:
-        agreed = await assign(grants)
-        await gate.passed()
-        return agreed
-
-    monkeypatch.setattr(node.store.jobs, "assign", assign_slowly)
-    await worker.register()
-    job_id = await node.commit(SUMMARIZE)
-    await gate.reached.wait()
-    async with connected(node, worker.key) as newcomer:
-        await newcomer.register()
-        gate.open.set()
-        assert (await newcomer.expect("job_assign"))["job_id"] == job_id
-        await newcomer.complete(job_id)
-        await node.until(job_id, "completed")
-
-
-async def test_a_place_that_is_withdrawn_before_it_was_looked_at_hides_no_job(
-    node: Node, worker: ForeignWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate, waiting = Gate(), node.store.jobs.waiting
-
-    async def waiting_slowly(lanes: Mapping[Lane, int]) -> list[Job]:
-        await gate.passed()
-        return await waiting(lanes)
-
-    monkeypatch.setattr(node.store.jobs, "waiting", waiting_slowly)
-    job_id = await node.commit(SUMMARIZE)
-    await node.commit(PROMPT)
-    await worker.register("LLM_INFER")  # the loop now looks for a job for this one
-    await gate.reached.wait()
-    work, kinds = node.parts.work, frozenset({JobType.TASK})
-    card = WorkerCard(
-        provider_pubkey="ab" * 32,
-        provider_type=ProviderType.DESKTOP,
-        slots=(Slots(kinds, 1),),
-    )
-    former = asyncio.create_task(work.claim(await work.join(card), kinds))
-    await asyncio.sleep(0)
-    seat = await work.join(card)  # takes the other's place before that was looked at
-    gate.open.set()
-    await worker.expect("job_assign")
-    async with asyncio.timeout(5):
-        assert (await work.claim(seat, kinds)).lease.job_id == job_id
-    former.cancel()

@@ -39,9 +39,11 @@ FILLER_BYTES = DISK_BYTES * 7 // 8
 
 
 @asynccontextmanager
-async def running(database: Path, home: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-    """A node of its own process, which looks at its disk every half second."""
-    with process_on(database, home) as process:
+async def running(
+    database: Path, home: Path, look_seconds: float = 0.5
+) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """A node of its own process, which looks at its disk so often."""
+    with process_on(database, home, look_seconds) as process:
         url = await asyncio.to_thread(process.url)
         async with aiohttp.ClientSession() as http:
             yield http, url
@@ -49,8 +51,8 @@ async def running(database: Path, home: Path) -> AsyncIterator[tuple[aiohttp.Cli
 
 
 @contextmanager
-def process_on(database: Path, home: Path) -> Iterator[Process]:
-    limits = ("--limit", "renew_seconds=0.5", "--limit", "sweep_seconds=0.1")
+def process_on(database: Path, home: Path, look_seconds: float = 0.5) -> Iterator[Process]:
+    limits = ("--limit", f"renew_seconds={look_seconds}", "--limit", "sweep_seconds=0.1")
     place = ("--port", "0", "--db", str(database))
     with dispatchd("run", "--testnet", "--no-worker", *place, *limits, home=home) as process:
         yield process
@@ -78,12 +80,12 @@ def assert_unavailable(answer: tuple[int, dict[str, Any], dict[str, str]]) -> No
 
 async def test_a_database_locked_by_another_program(tmp_path: Path) -> None:
     database = tmp_path / "jobs.sqlite3"
-    async with running(database, tmp_path / "home") as (http, url):
+    async with running(database, tmp_path / "home", 3) as (http, url):
         _, before, _ = await offer(http, url, order())
         async with autopilot(http, url):
             await all_completed(http, url, [before["job_id"]])
             with locked(database):
-                offers = [asyncio.create_task(offer(http, url, order())) for _ in range(3)]
+                offers = [asyncio.create_task(offer(http, url, order())) for _ in range(1)]
                 while not all(task.done() for task in offers):
                     await prompt_health(http, url)
                     assert (await job(http, url, before["job_id"]))["status"] == "completed"

@@ -75,6 +75,7 @@ async def running_node(
     limits = limits or Limits()
     async with open_sqlite(database) as store:
         parts = Coordination.over(store, clock, limits)
+        await parts.matching.prepare()
         edge = Edge(parts.coordinator, parts.work, MONAD, clock, limits)
         matching = asyncio.create_task(parts.matching.run())
         try:

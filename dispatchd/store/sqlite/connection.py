@@ -15,7 +15,7 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 
 _T = TypeVar("_T")
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 2.0
 _SETTINGS = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;

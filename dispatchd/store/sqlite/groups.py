@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dispatchd.core.errors import DispatchError, StoreUnavailable
+from dispatchd.core.errors import StoreUnavailable
 from dispatchd.store.sqlite.connection import Connection, refuse_newer
 
 _T = TypeVar("_T")
@@ -102,7 +102,9 @@ def _outcome(db: sqlite3.Connection, operation: Operation) -> Any:
     before = db.total_changes
     try:
         return operation(db)
-    except (DispatchError, sqlite3.IntegrityError) as error:
+    except sqlite3.OperationalError:
+        raise  # the store itself is in trouble
+    except Exception as error:
         if db.total_changes != before:
             raise RuntimeError("an operation raised after it had changed something") from error
         return error

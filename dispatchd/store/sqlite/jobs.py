@@ -48,8 +48,8 @@ _COLUMNS = (
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _INSERT = (
-    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane)"
-    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
+    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
 )
 _HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
 _WAITING = "status = 'pending' AND id = ? AND attempt = ?"
@@ -60,6 +60,12 @@ _ASSIGN = (
 )
 _START = f"UPDATE jobs SET status = 'running' WHERE {_HELD}"
 _RENEW = f"UPDATE jobs SET status = 'running', lease_until = ? WHERE {_HELD}"
+_TAKE_OVER = (
+    "UPDATE jobs SET status = 'running', lease_until = ?"
+    " WHERE status IN ('assigned', 'running') AND worker_key = ? AND id = ?"
+    " AND lease_until > ? AND run_until > ?"
+    f" RETURNING {', '.join(_COLUMNS)}"
+)
 _FINISH = (
     "UPDATE jobs SET status = 'completed', output = ?, receipt = ?, signature = ?,"
     f" completed_at = ?, lease_until = NULL, run_until = NULL WHERE {_HELD}"
@@ -112,9 +118,15 @@ class SqliteJobs:
         """Why the last write failed."""
         return self._writer.problem
 
-    async def add(self, job: Job, key: IdempotencyKey | None = None, open_max: int = 0) -> str:
+    async def add(
+        self,
+        job: Job,
+        key: IdempotencyKey | None = None,
+        open_max: int = 0,
+        grant: Grant | None = None,
+    ) -> str:
         """Stores a new job, unless its key stands for an older one."""
-        row = _row(job)
+        row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
 
         def insert(db: sqlite3.Connection) -> str:
             if key is not None and (older := keys.find(db, key)) is not None:
@@ -130,7 +142,7 @@ class SqliteJobs:
 
     async def replay(self, key: IdempotencyKey) -> str | None:
         """The job that a key stands for."""
-        return await self._read(lambda db: keys.find(db, key))
+        return await self._write(lambda db: keys.find(db, key))
 
     async def forget_keys(self, before: Millis) -> None:
         """Drops old keys."""
@@ -239,6 +251,18 @@ class SqliteJobs:
             "WHERE status IN ('assigned', 'running') AND worker_key = ?", worker_key
         )
 
+    async def take_over(
+        self, worker_key: str, job_ids: Sequence[str], now: Millis, until: Millis
+    ) -> list[Job]:
+        """Extends a worker's leases, in one write."""
+
+        def take(db: sqlite3.Connection) -> list[Job]:
+            rows = [(until, worker_key, job_id, now, now) for job_id in job_ids]
+            found = (db.execute(_TAKE_OVER, row).fetchone() for row in rows)
+            return _jobs(row for row in found if row is not None)
+
+        return await self._write(take)
+
     async def overdue(self, now: Millis, limit: int) -> list[Job]:
         """Leased jobs whose time is up."""
         condition = "status IN ('assigned', 'running') AND min(lease_until, run_until) <= ?"
@@ -291,9 +315,9 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
     )
 
 
-def _row(job: Job) -> tuple[object, ...]:
+def _row(job: Job, lease_until: Millis | None = None) -> tuple[object, ...]:
     values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
-    return (*(values[name] for name in _COLUMNS), job.lane.text)
+    return (*(values[name] for name in _COLUMNS), job.lane.text, lease_until)
 
 
 def _avoid(refusals: tuple[Refusal, ...]) -> str:
