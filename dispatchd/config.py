@@ -97,14 +97,16 @@ RUN_OPTIONS = (
     Option(
         "--port",
         ("DISPATCHD_PORT", "PORT"),
-        "Port to listen on; 0 picks a free one.",
+        "Port to listen on, once for each network; 0 picks a free one.",
+        repeatable=True,
         shown_default="4010 on monad, 4020 on solana",
     ),
     Option(
         "--network",
         ("DISPATCHD_NETWORK", "NETWORK"),
-        "monad, solana or a CAIP-2 id.",
-        default="monad",
+        "monad, solana or a CAIP-2 id; several run side by side.",
+        repeatable=True,
+        shown_default="monad",
     ),
     _DATA_DIR,
     Option(
@@ -173,14 +175,20 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     provider_type: ProviderType = ProviderType.DESKTOP
 
 
+class NetworkConfig(Struct, frozen=True, kw_only=True):
+    """Where one network is served from."""
+
+    network: Network
+    port: int
+    database: Path
+
+
 class RunConfig(Struct, frozen=True, kw_only=True):
     """What `dispatchd run` needs to know. `worker` is None for a coordinator alone."""
 
-    network: Network
+    networks: tuple[NetworkConfig, ...]
     host: str
-    port: int
     data_dir: Path
-    database: Path
     worker: WorkerConfig | None
     limits: Limits
     grace_seconds: float
@@ -202,18 +210,37 @@ def run_config(values: Mapping[str, Any]) -> RunConfig:
             "Payments are not there yet, so this node cannot sell its work."
             " Run it with --testnet to take jobs without payment."
         )
-    network = find_network(values["network"])
     data_dir = Path(values["data_dir"]).expanduser()
-    database = values["db"] or data_dir / f"{network.name}.sqlite3"
     return RunConfig(
-        network=network,
+        networks=_networks(values, data_dir),
         host=values["host"],
-        port=network.port if values["port"] is None else values["port"],
         data_dir=data_dir,
-        database=Path(database).expanduser(),
         worker=None if values["no_worker"] else _worker_config(values, data_dir / _OWN_KEY),
         limits=limits_of(values["limit"]),
         grace_seconds=_finite(values["grace"]),
+    )
+
+
+def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig, ...]:
+    """Each network with its port and its database; ports are given in the same order."""
+    networks = [find_network(name) for name in values["network"] or ("monad",)]
+    ports = list(values["port"])
+    if len({network.caip2 for network in networks}) < len(networks):
+        raise Unusable("--network names the same network twice.")
+    if len(ports) > len(networks):
+        raise Unusable("--port is given more often than --network.")
+    if values["db"] and len(networks) > 1:
+        raise Unusable("--db is for one network; with several, use --data-dir.")
+    ports += [network.port for network in networks[len(ports) :]]
+    if len({port for port in ports if port}) < len([port for port in ports if port]):
+        raise Unusable("Two networks cannot share a port; give --port once for each.")
+    return tuple(
+        NetworkConfig(
+            network=network,
+            port=port,
+            database=Path(values["db"] or data_dir / f"{network.name}.sqlite3").expanduser(),
+        )
+        for network, port in zip(networks, ports, strict=True)
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.app import Edge
-from dispatchd.config import RemoteWorkerConfig, RunConfig, WorkerConfig
+from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
@@ -96,12 +96,21 @@ class Coordination(Struct, frozen=True):
         self.feed.close()
 
 
+class Branch(Struct, frozen=True):
+    """One network that is being served."""
+
+    config: NetworkConfig
+    port: int
+    parts: Coordination
+    edge: Edge
+
+
 class Running(Struct, frozen=True):
-    """What a started node says of itself."""
+    """What a started node says of itself: each network with the port that it got."""
 
     version: str
     config: RunConfig
-    port: int
+    networks: tuple[tuple[NetworkConfig, int], ...]
     crew: Crew | None
 
 
@@ -121,22 +130,38 @@ def run_until_stopped(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 async def run_node(
     config: RunConfig, announce: Callable[[Running], None], stop: asyncio.Event
 ) -> None:
-    """Runs a coordinator, with a worker of its own where configured, until `stop`."""
-    clock, limits = SystemClock(), config.limits
-    async with open_sqlite(config.database) as store:
-        crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
-        here = Coordination.over(store, clock, limits)
+    """Runs a coordinator for each network, all with the same worker if any, until `stop`."""
+    clock = SystemClock()
+    crew = await asyncio.to_thread(_hire, config.worker) if config.worker else None
+    async with AsyncExitStack() as running:
+        branches = [
+            await running.enter_async_context(_branch(each, config, crew, clock))
+            for each in config.networks
+        ]
+        addresses = tuple((branch.config, branch.port) for branch in branches)
+        announce(Running(__version__, config, addresses, crew))
+        await stop.wait()
+        await asyncio.gather(
+            *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
+        )
+
+
+@asynccontextmanager
+async def _branch(
+    served: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock
+) -> AsyncIterator[Branch]:
+    """One network: its store, its coordinator, its port, and the worker's seat there."""
+    async with open_sqlite(served.database) as store:
+        here = Coordination.over(store, clock, config.limits)
         await _prepared(here.matching)
         parts: list[Part] = [here.matching.run, here.sweep.run]
         if crew is not None:
-            source = SeatedWorker(here.work, crew.card, clock, limits)
+            source = SeatedWorker(here.work, crew.card, clock, config.limits)
             worker = Worker(source, crew.executors, crew.key, clock)
             parts += [source.run, partial(worker.run, crew.card.slots)]
-        edge = Edge(here.coordinator, here.work, config.network, clock, limits)
-        async with edge.listening(config.host, config.port) as port, _together(parts):
-            announce(Running(__version__, config, port, crew))
-            await stop.wait()
-            await here.drain(edge, config.grace_seconds)
+        edge = Edge(here.coordinator, here.work, served.network, clock, config.limits)
+        async with edge.listening(config.host, served.port) as port, _together(parts):
+            yield Branch(served, port, here, edge)
 
 
 async def run_worker(

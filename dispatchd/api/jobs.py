@@ -85,14 +85,15 @@ class JobRoutes:
 
     async def _explain(self, request: web.Request) -> web.Response:
         job, exclusions = await self._coordinator.explain(request.match_info["id"].lower())
+        body: dict[str, object] = {"job_id": job.id, "status": job.status}
+        if job.status in ENDED:
+            return json_response(body | {"workers": []})
         able = job.status in LEASED or any(each.rule is None for each in exclusions)
-        workers = [
+        body["verdict"] = "will run" if able else "cannot run now"
+        body["workers"] = [
             {"provider_pubkey": each.worker_key, "excluded_by": each.rule} for each in exclusions
         ]
-        body: dict[str, object] = {"job_id": job.id, "status": job.status}
-        if job.status not in ENDED:
-            body["verdict"] = "will run" if able else "cannot run now"
-        return json_response(body | {"workers": workers})
+        return json_response(body)
 
     async def _list(self, request: web.Request) -> web.Response:
         wanted = _filter(request)

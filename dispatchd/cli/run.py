@@ -33,19 +33,23 @@ def announce(running: Running) -> None:
     config = running.config
     shown_host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
     host = f"[{shown_host}]" if ":" in shown_host else shown_host
-    url = f"http://{host}:{running.port}"
-    lines = [
-        f"dispatchd {running.version} is running (testnet: jobs are free)",
-        f"  address   {url}",
-        f"  network   {config.network.name} ({config.network.caip2})",
+    first_port = running.networks[0][1]
+    url = f"http://{host}:{first_port}"
+    lines = [f"dispatchd {running.version} is running (testnet: jobs are free)"]
+    for served, port in running.networks:
+        lines += [
+            f"  address   http://{host}:{port}",
+            f"  network   {served.network.name} ({served.network.caip2})",
+            f"  state     {served.database}",
+        ]
+    lines += [
         *_worker_lines(running),
-        f"  state     {config.database}",
-        *_exposure(config.host, running.port),
+        *_exposure(config.host, [port for _, port in running.networks]),
         "Try it:",
         f"  curl -X POST {url}/v1/jobs/commit/fast -H 'Content-Type: application/json' -d \\",
         f"    '{_EXAMPLE}'",
         f"  curl {url}/v1/jobs/JOB_ID",
-        f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{running.port}",
+        f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
     ]
     click.echo("\n".join(lines))
 
@@ -64,11 +68,17 @@ def _worker_lines(running: Running) -> list[str]:
     ]
 
 
-def _exposure(host: str, port: int) -> list[str]:
+def _exposure(host: str, ports: list[int]) -> list[str]:
     if host in _LOOPBACK:
         return []
     where = "every network this machine is on" if host in _EVERYWHERE else host
     return [
-        f"  WARNING   port {port} is open to {where}: anyone there can submit jobs, read",
+        f"  WARNING   {_named(ports)} open to {where}: anyone there can submit jobs, read",
         "            results by id and join as a worker.",
     ]
+
+
+def _named(ports: list[int]) -> str:
+    if len(ports) == 1:
+        return f"port {ports[0]} is"
+    return f"ports {' and '.join(map(str, ports))} are"

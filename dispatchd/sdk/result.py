@@ -6,8 +6,8 @@ from typing import Any, Self
 from msgspec import Struct
 
 from dispatchd.core.job import ENDED, JobStatus
+from dispatchd.core.members import members
 from dispatchd.sdk.errors import BadReply, JobFailed, NoTrustedWorker
-from dispatchd.sdk.members import members
 
 
 class JobReply(Struct, frozen=True):

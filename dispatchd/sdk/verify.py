@@ -7,10 +7,10 @@ import msgspec
 
 from dispatchd.core.errors import BadReceipt
 from dispatchd.core.job import Completion
+from dispatchd.core.members import members
 from dispatchd.core.receipt import Receipt
 from dispatchd.core.receipt import verify as verify_completion
 from dispatchd.sdk.errors import VerificationFailed
-from dispatchd.sdk.members import members
 from dispatchd.sdk.result import ComputeResult
 
 _ADDED = frozenset({"signature", "verified"})
@@ -36,7 +36,8 @@ def verify_texts(
     try:
         parts = members(receipt_text)
         signature = str(json.loads(parts["signature"]))
-        receipt = msgspec.json.decode(receipt_text, type=Receipt)
+        own = {name: text for name, text in parts.items() if name in Receipt.__struct_fields__}
+        receipt = msgspec.json.decode(_object(own), type=Receipt)
     except (ValueError, KeyError, RecursionError, msgspec.DecodeError):
         raise VerificationFailed("The receipt lacks a field", job_id=job_id) from None
     signer = (provider_pubkey or receipt.provider_pubkey).lower()
@@ -53,12 +54,8 @@ def verify_texts(
 
 
 def _texts_that_may_be_signed(parts: dict[str, str]) -> Iterator[str]:
-    """The receipt without what a coordinator is known to add; then only its own five fields."""
-    kept = {name: text for name, text in parts.items() if name not in _ADDED}
-    yield _object(kept)
-    own = {name: text for name, text in kept.items() if name in Receipt.__struct_fields__}
-    if own.keys() != kept.keys():
-        yield _object(own)
+    """The receipt's own five fields, in the order in which they stand there."""
+    yield _object({name: text for name, text in parts.items() if name in Receipt.__struct_fields__})
 
 
 def _object(parts: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from dispatchd.core.sentence import plain_sentence
-from dispatchd.wire.members import TooManyMembers, members
+from dispatchd.core.members import TooManyMembers, members
 from dispatchd.wire.messages import (
     CoordinatorMessage,
     Heartbeat,

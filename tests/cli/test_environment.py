@@ -155,4 +155,32 @@ def test_a_network_brings_its_port(
 ) -> None:
     assert invoke("run", "--testnet", *arguments).exit_code == 0
     assert started.config.host == "127.0.0.1"
-    assert (started.config.port, started.config.network.caip2) == (port, caip2)
+    (served,) = started.config.networks
+    assert (served.port, served.network.caip2) == (port, caip2)
+
+
+def test_two_networks_side_by_side(invoke: Invoke, started: Started) -> None:
+    both = ("--network", "monad", "--network", "solana")
+    assert invoke("run", "--testnet", *both, "--port", "7").exit_code == 0
+    served = [(each.network.name, each.port) for each in started.config.networks]
+    assert served == [("monad", 7), ("solana", 4020)]
+    databases = {each.database.name for each in started.config.networks}
+    assert databases == {"monad.sqlite3", "solana.sqlite3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--network", "monad", "--network", "eip155:10143"), "--network"),
+        (("--port", "1", "--port", "2"), "--port"),
+        (("--network", "monad", "--network", "solana", "--db", "x"), "--db"),
+        (("--network", "monad", "--network", "solana", "--port", "4020"), "port"),
+    ],
+)
+def test_networks_that_do_not_go_together(
+    invoke: Invoke, started: Started, arguments: tuple[str, ...], named: str
+) -> None:
+    refused = invoke("run", "--testnet", *arguments)
+    assert refused.exit_code == 2
+    assert named in refused.stderr
+    assert started.config is None

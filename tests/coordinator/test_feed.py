@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dispatchd.coordinator.coordinator import Order
-from dispatchd.core.errors import NotFound
-from dispatchd.core.job import Fault, Job, JobStatus, JobType, Privacy, Tier
+from dispatchd.core.errors import NotFound, TooMany
+from dispatchd.core.job import Fault, Job, JobStatus, JobType, Lease, Privacy, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
 from dispatchd.feed import Feed
@@ -59,31 +59,43 @@ async def ended(world: World) -> None:
     await world.rest()
 
 
-async def test_a_bell_rings_for_its_own_job_alone() -> None:
+async def test_news_ring_for_their_own_job_alone() -> None:
     feed = Feed(9)
     with feed.watching("a") as first, feed.watching("a") as second, feed.watching("b") as other:
-        assert first is not None
-        assert second is not None
-        assert other is not None
-        feed.ring(["a", "nobody waits for this one"])
-        assert (first.is_set(), second.is_set(), other.is_set()) == (True, True, False)
+        feed.progress(Lease("a", 1), "text")
+        assert [ring.is_set() for _, ring in (first, second, other)] == [True, True, False]
+        assert first[0] is second[0]
+        assert (first[0].text, other[0].text) == ("text", "")
         feed.close()
-        assert other.is_set()
+        assert other[1].is_set()
 
 
-async def test_no_more_bells_than_allowed_and_each_is_given_back() -> None:
+async def test_no_more_watchers_than_allowed_and_each_is_given_back() -> None:
     feed = Feed(2)
-    with feed.watching("a") as first, feed.watching("b"):
-        assert first is not None
-        with feed.watching("c") as none:
-            assert none is None
-        with feed.watching("a") as still_none:
-            assert still_none is None
+    with feed.watching("a"), feed.watching("b"):
+        with pytest.raises(TooMany), feed.watching("c"):
+            pass
+        with pytest.raises(TooMany), feed.watching("a"):
+            pass
     for _ in range(5):
         with pytest.raises(ZeroDivisionError), feed.watching("a"):
             raise ZeroDivisionError
     assert feed._watchers == 0
-    assert feed._bells == {}
+    assert feed._live == {}
+
+
+async def test_text_is_kept_for_late_watchers_while_its_attempt_runs_and_no_longer() -> None:
+    feed = Feed(2)
+    feed.progress(Lease("a", 1), "one ")
+    feed.progress(Lease("a", 1), "two")
+    with feed.watching("a") as (live, _):
+        assert (live.text, live.attempt, live.status) == ("one two", 1, JobStatus.RUNNING)
+        feed.status("a", 1, JobStatus.PENDING)
+        assert live.text == ""
+        feed.progress(Lease("a", 2), "again")
+        assert (live.text, live.attempt) == ("again", 2)
+    feed.status("a", 2, JobStatus.PENDING)
+    assert feed._live == {}
 
 
 async def test_waiting_ends_at_once_when_the_job_is_completed(world: World) -> None:
@@ -188,4 +200,4 @@ async def test_an_unknown_job_is_not_found_and_leaves_no_bell(world: World) -> N
     with pytest.raises(NotFound):
         await request
     assert world.parts.feed._watchers == 0
-    assert world.parts.feed._bells == {}
+    assert world.parts.feed._live == {}

@@ -23,7 +23,7 @@ class Gated:
             while not self.go.is_set():
                 yield "text "
                 await asyncio.sleep(0.002)
-        except GeneratorExit:
+        except (GeneratorExit, asyncio.CancelledError):
             self.stopped.set()
             raise
         if isinstance(self.result, Exception):
