@@ -22,6 +22,7 @@ from dispatchd.core.job import (
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.store.sqlite import keys
 from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sqlite.rows import chunks, value_rows
 
 _COLUMNS = (
     "id",
@@ -47,10 +48,8 @@ _COLUMNS = (
     "completed_at",
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
-_INSERT = (
-    f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
-    f" VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
-)
+_ROW_WIDTH = len(_COLUMNS) + 2
+_INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
 _HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
 _WAITING = "status = 'pending' AND id = ? AND attempt = ?"
 _UNLEASED = "worker_key = NULL, lease_until = NULL, run_until = NULL"
@@ -66,9 +65,12 @@ _TAKE_OVER = (
     " AND lease_until > ? AND run_until > ?"
     f" RETURNING {', '.join(_COLUMNS)}"
 )
+_FINISH_WIDTH = 6
 _FINISH = (
-    "UPDATE jobs SET status = 'completed', output = ?, receipt = ?, signature = ?,"
-    f" completed_at = ?, lease_until = NULL, run_until = NULL WHERE {_HELD}"
+    "UPDATE jobs SET status = 'completed', output = column3, receipt = column4,"
+    " signature = column5, completed_at = column6, lease_until = NULL, run_until = NULL"
+    " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
+    " AND attempt = column2"
 )
 _PUT_BACK = (
     f"UPDATE jobs SET status = 'pending', faults = ?, avoid = ?, lane = ?, {_UNLEASED}"
@@ -127,13 +129,16 @@ class SqliteJobs:
     ) -> str:
         """Stores a new job, unless its key stands for an older one."""
         row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
+        if key is None and not open_max:
+            await self._writer.do_in_bulk(_add_all, row)
+            return job.id
 
         def insert(db: sqlite3.Connection) -> str:
             if key is not None and (older := keys.find(db, key)) is not None:
                 return older
             if open_max:
                 _refuse_too_many(db, job.user_id, open_max)
-            db.execute(_INSERT, row)
+            _add_all(db, [row])
             if key is not None:
                 keys.keep(db, key, job)
             return job.id
@@ -211,9 +216,8 @@ class SqliteJobs:
 
     async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
         """Completes a job."""
-        values = (done.output, done.receipt, done.signature, at, lease.job_id, lease.attempt)
-
-        await self._write(lambda db: _change(db, lease.job_id, _FINISH, values))
+        row = (lease.job_id, lease.attempt, done.output, done.receipt, done.signature, at)
+        await self._writer.do_in_bulk(_finish_all, row)
 
     async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
         """Makes a job pending again."""
@@ -277,6 +281,23 @@ class SqliteJobs:
     async def _select(self, condition: str, *values: object) -> list[Job]:
         sql = f"{_SELECT} {condition}"
         return _jobs(await self._read(lambda db: db.execute(sql, values).fetchall()))
+
+
+def _add_all(db: sqlite3.Connection, rows: list[tuple[object, ...]]) -> bool:
+    """Stores new jobs."""
+    for some in chunks(rows):
+        sql = f"{_INSERT} {value_rows(len(some), _ROW_WIDTH)}"
+        db.execute(sql, [value for row in some for value in row])
+    return True
+
+
+def _finish_all(db: sqlite3.Connection, rows: list[tuple[object, ...]]) -> bool:
+    """Completes jobs; whether each was still held under its lease."""
+    changed = 0
+    for some in chunks(rows):
+        sql = _FINISH.format(values=value_rows(len(some), _FINISH_WIDTH))
+        changed += db.execute(sql, [value for row in some for value in row]).rowcount
+    return changed == len(rows)
 
 
 def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
