@@ -10,6 +10,7 @@ from typing import Protocol
 from aiohttp import web
 
 from dispatchd.api.connection import Connection, Guard
+from dispatchd.api.docs import DocsRoutes
 from dispatchd.api.errors import errors_as_json, guarded
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.status import StatusRoutes
@@ -50,6 +51,7 @@ class Edge:
             StreamRoutes(coordinator),
             TrustRoutes(coordinator, limits),
             self._status,
+            DocsRoutes(network),
         )
         for routes in groups:
             routes.add_to(self._app.router)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from dispatchd.api.errors import json_response
+from dispatchd.api.errors import code_of, error_body, json_response
 from dispatchd.core.limits import Limits
 
 
@@ -81,7 +81,7 @@ class Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("a reply is under way already")
         sentence = (message or "Bad request").partition("\n")[0].rstrip(":")
-        response = json_response({"error": sentence}, status)
+        response = json_response(error_body(sentence, code_of(status)), status)
         response.force_close()
         return response
 

@@ -1,4 +1,4 @@
-"""Every error leaves as JSON with an `error` sentence; one table says with which status."""
+"""Every error leaves as JSON: `error`, a sentence, and `code`, which one table maps to a status."""
 
 import logging
 import math
@@ -8,6 +8,7 @@ from types import MappingProxyType
 import msgspec
 from aiohttp import web
 
+from dispatchd.api.schema import MissingFields
 from dispatchd.core.errors import (
     BadReceipt,
     Conflict,
@@ -46,6 +47,42 @@ STATUS = MappingProxyType(
         Stopping.code: 503,
     }
 )
+INTERNAL = "internal"
+_INTERNAL_STATUS = 500
+SERVER_CODES = MappingProxyType(
+    {
+        INTERNAL: (500, "A bug in the node; its log says more."),
+        "bad_request": (400, "What came is no HTTP request that can be read."),
+        "not_found": (404, "No such route."),
+        "method_not_allowed": (405, "The route is there, but not for this method; see `Allow`."),
+        "too_large": (413, "The body is longer than the node takes."),
+        "expectation_failed": (417, "An `Expect` header that is not 100-continue."),
+    }
+)
+"""The codes of what fails before a route is reached, or by a bug: status and meaning."""
+
+HINTS = MappingProxyType(
+    {
+        UnsupportedMediaType.code: "Send JSON in UTF-8 with Content-Type: application/json",
+        PairingRefused.code: (
+            "Ask for a new code with POST /v1/trust/create; a code works once, for one hour"
+        ),
+        NoTrustedWorker.code: (
+            "Pair a worker with this user: POST /v1/trust/create gives a code that the worker"
+            " claims. It must be online and able to do the job; then commit again"
+        ),
+        TooMany.code: "Wait as long as Retry-After says, then send the same request again",
+        StoreUnavailable.code: (
+            "Send the same request again after Retry-After; an Idempotency-Key makes that safe"
+        ),
+        Stopping.code: "Send the request again after Retry-After, or to another node",
+        TooSlow.code: "Send the whole body at once",
+        "too_large": "Send a shorter body",
+    }
+)
+"""What the caller can do next, by code."""
+
+_ROUTES_HINT = "GET /docs shows every route, GET /openapi.json describes them"
 _RETRY_SECONDS = 5
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SENTENCES = MappingProxyType(
@@ -85,7 +122,8 @@ def guarded(handler: Handler) -> Handler:
             raise  # aiohttp's own errors become JSON when they are sent
         except Exception:
             log.exception("%s %s broke", request.method, request.path)
-            return json_response({"error": "Internal error; the node's log says more"}, 500)
+            sentence = "Internal error; the node's log says more"
+            return json_response(error_body(sentence, INTERNAL), 500)
 
     return guard
 
@@ -94,9 +132,26 @@ async def errors_as_json(_: web.Request, response: web.StreamResponse) -> None:
     """Aiohttp's own errors as JSON: unknown routes, wrong methods, bodies that are too large."""
     if not isinstance(response, web.HTTPException):
         return
-    body = msgspec.json.encode({"error": _sentence(response)})
+    code = code_of(response.status)
+    hint = _ROUTES_HINT if response.status == web.HTTPNotFound.status_code else HINTS.get(code)
+    detail = response.text if isinstance(response, web.HTTPRequestEntityTooLarge) else None
+    body = msgspec.json.encode(error_body(_sentence(response), code, detail=detail, hint=hint))
     response.body = body
     response.headers.update(_JSON | {"Content-Length": str(len(body))})
+
+
+def code_of(status: int) -> str:
+    """The code of an error that has nothing but its status."""
+    found = (code for code, (each, _) in SERVER_CODES.items() if each == status)
+    return next(found, "bad_request" if status < _INTERNAL_STATUS else INTERNAL)
+
+
+def error_body(
+    sentence: str, code: str, *, detail: str | None = None, hint: str | None = None
+) -> dict[str, object]:
+    """The shape of every error."""
+    body: dict[str, object] = {"error": sentence, "code": code}
+    return body | ({"detail": detail} if detail else {}) | ({"hint": hint} if hint else {})
 
 
 def _sentence(error: web.HTTPException) -> str:
@@ -107,7 +162,8 @@ def _sentence(error: web.HTTPException) -> str:
 
 
 def _reply(error: DispatchError) -> web.Response:
-    body: dict[str, object] = {"error": str(error)}
+    detail = error.detail if isinstance(error, MissingFields) else None
+    body = error_body(str(error), error.code, detail=detail, hint=HINTS.get(error.code))
     if isinstance(error, NoTrustedWorker):
         body["job_id"] = error.job_id
     return json_response(body, STATUS[error.code], _retry_after(error))

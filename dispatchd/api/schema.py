@@ -25,10 +25,22 @@ MISSING_FIELDS = "Missing required fields: job_type, payload, user_id"
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
+
+class MissingFields(Invalid):
+    """A commit without all of the three fields; `detail` names those that are not there."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(MISSING_FIELDS)
+        self.detail = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} missing or empty"
+
+
 UserId = Annotated[
     str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\Z")
 ]
 KeyHex = Annotated[str, Meta(pattern=rf"^{KEY_PATTERN.pattern}\Z")]
+_WHOLE_TOKENS = Meta(
+    extra_json_schema={"multipleOf": 1, "minimum": 1, "maximum": MAX_TOKENS_MAX}
+)  # for the OpenAPI document only: `LlmPayload` checks it, with a better sentence
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
@@ -74,7 +86,7 @@ class LlmPayload(Struct, frozen=True):
 
     job_type: JobType
     prompt: NonEmpty | None = None
-    max_tokens: float | None = None
+    max_tokens: Annotated[float, _WHOLE_TOKENS] | None = None
     model: NonEmpty | None = None
     messages: Annotated[list[Message], Meta(min_length=1)] | None = None
     system: str | None = None
@@ -211,8 +223,9 @@ def _refuse_missing(body: str) -> None:
     found = decode(body, object)
     if not isinstance(found, dict):
         raise Invalid("The body must be a JSON object") from None
-    if any(found.get(name) in (None, "") for name in ("job_type", "payload", "user_id")):
-        raise Invalid(MISSING_FIELDS) from None
+    required = ("job_type", "payload", "user_id")
+    if missing := [name for name in required if found.get(name) in (None, "")]:
+        raise MissingFields(missing) from None
 
 
 def _sentence(error: msgspec.ValidationError, where: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from dispatchd.core.sentence import plain_sentence
 from dispatchd.core.members import TooManyMembers, members
+from dispatchd.core.sentence import plain_sentence
 from dispatchd.wire.messages import (
     CoordinatorMessage,
     Heartbeat,

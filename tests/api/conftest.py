@@ -57,6 +57,7 @@ class Api:
             found = json.loads(await reply.text())
             assert isinstance(found, dict)
             assert reply.status < 400 or isinstance(found["error"], str)
+            assert reply.status < 400 or isinstance(found["code"], str)
             return Reply(reply.status, found)
 
     async def get(self, path: str) -> Reply:

@@ -41,7 +41,10 @@ async def test_either_type_may_be_committed_to_either_tier(
 @pytest.mark.parametrize("name", ["job_type", "payload", "user_id"])
 async def test_a_missing_field(api: Api, name: str) -> None:
     reply = await api.commit(without(order(TASK), name))
-    assert (reply.status, reply.body) == (400, {"error": MISSING})
+    assert (reply.status, reply.body) == (
+        400,
+        {"error": MISSING, "code": "invalid", "detail": f"{name} is missing or empty"},
+    )
 
 
 @pytest.mark.parametrize("value", ["embed", "task", "TASK ", "", *NOT_STRINGS])
@@ -266,7 +269,7 @@ async def test_a_body_of_just_the_limit(api: Api) -> None:
 
 async def test_a_private_job_that_nobody_may_do(api: Api) -> None:
     reply = await api.commit(order(TASK, privacy_class="PRIVATE"))
-    assert (reply.status, list(reply.body)) == (422, ["error", "job_id"])
+    assert (reply.status, list(reply.body)) == (422, ["error", "code", "hint", "job_id"])
     assert reply.body["error"] == "no_trusted_worker"
     job = await api.node.job(reply.body["job_id"])
     assert (job["status"], job["result"]) == ("failed", {"error": "no_trusted_worker"})
@@ -276,7 +279,10 @@ async def test_a_private_job_that_nobody_may_do(api: Api) -> None:
 async def test_a_job_that_is_not_there(api: Api) -> None:
     for name in ("a1b2c3d4-e5f6-7890-abcd-ef1234567890", "x", "%00", "%ff", "%2F", "commit"):
         reply = await api.get(f"/v1/jobs/{name}")
-        assert (reply.status, reply.body) == (404, {"error": "Job not found"}), name
+        assert (reply.status, reply.body) == (
+            404,
+            {"error": "Job not found", "code": "not_found"},
+        ), name
 
 
 async def test_a_job_is_found_by_its_id_in_upper_case(api: Api) -> None:

@@ -70,7 +70,7 @@ async def test_a_quote_needs_a_job_type(api: Api, query: str) -> None:
     reply = await api.get(f"/v1/quote{query}")
     assert (reply.status, reply.body) == (
         400,
-        {"error": "Invalid job_type. Use LLM_INFER or TASK"},
+        {"error": "Invalid job_type. Use LLM_INFER or TASK", "code": "invalid"},
     )
 
 

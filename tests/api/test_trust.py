@@ -70,7 +70,7 @@ async def test_a_worker_is_listed_once_for_each_user(api: Api) -> None:
 @pytest.mark.parametrize("code", ["000000", "", "x", "A" * 1000, "é", "A3F2B1 ", "\0"])
 async def test_a_code_that_nobody_has(api: Api, code: str) -> None:
     reply = await api.post("/v1/trust/claim", {"pairing_code": code, "provider_pubkey": KEY})
-    assert (reply.status, reply.body) == (400, {"error": "invalid_code"})
+    assert (reply.status, reply.body["error"]) == (400, "invalid_code")
 
 
 async def test_a_code_works_once(api: Api) -> None:
@@ -78,7 +78,7 @@ async def test_a_code_works_once(api: Api) -> None:
     assert (await api.post("/v1/trust/claim", claim)).status == 200
     for key in (KEY, "f" * 64):
         reply = await api.post("/v1/trust/claim", claim | {"provider_pubkey": key})
-        assert (reply.status, reply.body) == (400, {"error": "already_claimed"})
+        assert (reply.status, reply.body["error"]) == (400, "already_claimed")
 
 
 async def test_a_code_works_for_an_hour(api: Api) -> None:
@@ -87,7 +87,7 @@ async def test_a_code_works_for_an_hour(api: Api) -> None:
     assert (await api.post("/v1/trust/claim", late)).status == 200
     api.node.clock.advance(0.001)
     reply = await api.post("/v1/trust/claim", latest)
-    assert (reply.status, reply.body) == (400, {"error": "expired"})
+    assert (reply.status, reply.body["error"]) == (400, "expired")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatchd.core.members import members
 from dispatchd.wire import messages
 from dispatchd.wire.decode import BadFrame, from_coordinator, from_worker
-from dispatchd.core.members import members
 from tests.support.vectors import name_of, vectors
 
 ALL = vectors("worker_frames")

@@ -1,0 +1,175 @@
+"""The OpenAPI 3.1 document, made from the types that parse the requests."""
+
+from typing import Any
+
+import msgspec
+
+from dispatchd import __version__
+from dispatchd.api.errors import HINTS, SERVER_CODES, STATUS
+from dispatchd.api.openapi_operations import OPERATIONS, Operation, Parameter
+from dispatchd.api.schema import LlmPayload, TaskPayload
+from dispatchd.core.errors import DispatchError
+from dispatchd.core.network import Network
+
+_REF = "#/components/schemas/{name}"
+_RETRIED = (429, 503)
+_INTERNAL = 500
+_RETRY_AFTER = {
+    "description": "Seconds after which to try again.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+
+Json = dict[str, Any]
+
+
+def document(network: Network) -> Json:
+    """The whole document."""
+    shapes = dict(zip(_kinds(), _schemas()[0], strict=True))
+    paths: dict[str, Json] = {}
+    for operation in OPERATIONS:
+        described = _operation(operation, shapes)
+        paths.setdefault(operation.path, {})[operation.method] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dispatchd",
+            "version": __version__,
+            "description": f"A node of the Dispatch compute network on {network.caip2}.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in dict.fromkeys(each.group for each in OPERATIONS)],
+        "paths": paths,
+        "components": {"schemas": _components()},
+    }
+
+
+def error_codes() -> list[tuple[str, int, str, str]]:
+    """Every code with its status, its meaning and its hint."""
+    meanings = {kind.code: kind.__doc__ or "" for kind in DispatchError.__subclasses__()}
+    rows = [
+        (code, status, meanings[code].partition("\n")[0], HINTS.get(code, ""))
+        for code, status in STATUS.items()
+    ]
+    rows += [
+        (code, status, meaning, HINTS.get(code, ""))
+        for code, (status, meaning) in SERVER_CODES.items()
+        if code not in STATUS
+    ]
+    return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def _kinds() -> list[Any]:
+    """Every type that the routes speak of."""
+    spoken: list[Any] = [LlmPayload, TaskPayload]
+    for each in OPERATIONS:
+        parameters = [parameter.shape for parameter in each.parameters]
+        spoken += [each.body, each.reply, each.error, *parameters]
+    return list(dict.fromkeys(kind for kind in spoken if isinstance(kind, type)))
+
+
+def _schemas() -> tuple[tuple[Json, ...], dict[str, Json]]:
+    schemas, components = msgspec.json.schema_components(_kinds(), ref_template=_REF)
+    return tuple(schemas), components
+
+
+def _components() -> dict[str, Json]:
+    """The types' schemas, with what their own checks demand besides."""
+    components = {name: _portable(schema) for name, schema in _schemas()[1].items()}
+    llm, task, commit = (components[name] for name in ("LlmPayload", "TaskPayload", "Commit"))
+    llm["properties"]["job_type"] = {"const": "LLM_INFER"}
+    task["properties"]["job_type"] = {"const": "TASK"}
+    llm["anyOf"] = [
+        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+        for name in ("prompt", "messages")
+    ]
+    commit["properties"]["payload"] = {"type": "object"}
+    commit["oneOf"] = [
+        {"properties": {"job_type": {"const": kind}, "payload": {"$ref": _REF.format(name=name)}}}
+        for kind, name in (("LLM_INFER", "LlmPayload"), ("TASK", "TaskPayload"))
+    ]
+    components["Error"]["properties"]["code"] = {
+        "type": "string",
+        "enum": [code for code, *_ in error_codes()],
+    }
+    return components
+
+
+def _portable(schema: Any) -> Any:
+    r"""The schema with patterns as JavaScript reads them, where `\Z` is not the end."""
+    if isinstance(schema, dict):
+        return {
+            name: " ".join(value.split())
+            if name == "description" and isinstance(value, str)
+            else _portable(value)
+            for name, value in schema.items()
+        }
+    if isinstance(schema, list | tuple):
+        return [_portable(each) for each in schema]
+    return schema.removesuffix(r"\Z") + "$" if _ends_python(schema) else schema
+
+
+def _ends_python(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(r"\Z")
+
+
+def _operation(operation: Operation, shapes: dict[Any, Json]) -> Json:
+    described: Json = {
+        "operationId": f"{operation.method} {operation.path}",
+        "tags": [operation.group],
+        "summary": operation.summary,
+        "parameters": [_parameter(each, shapes) for each in operation.parameters],
+        "responses": _replies(operation, shapes),
+    }
+    if operation.about:
+        described["description"] = operation.about
+    if operation.body is not None:
+        content = {"application/json": {"schema": _shape(operation.body, shapes)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _parameter(parameter: Parameter, shapes: dict[Any, Json]) -> Json:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "description": parameter.about,
+        "schema": _shape(parameter.shape, shapes),
+    }
+
+
+def _replies(operation: Operation, shapes: dict[Any, Json]) -> Json:
+    schema = _shape(operation.reply, shapes)
+    good: Json = {
+        "description": operation.summary,
+        "content": {kind: {"schema": _of(kind, schema)} for kind in operation.media_types},
+    }
+    if operation.headers:
+        good["headers"] = {
+            name: {"description": about, "schema": {"type": "string"}}
+            for name, about in operation.headers
+        }
+    wrong = sorted({*operation.errors, _INTERNAL})
+    error = _shape(operation.error, shapes)
+    return {
+        str(operation.status): good,
+        **{str(status): _error_reply(status, error) for status in wrong},
+    }
+
+
+def _of(media_type: str, schema: Json) -> Json:
+    return schema if media_type == "application/json" else {"type": "string"}
+
+
+def _error_reply(status: int, schema: Json) -> Json:
+    names = ", ".join(code for code, each, *_ in error_codes() if each == status)
+    reply: Json = {
+        "description": names or "An error",
+        "content": {"application/json": {"schema": schema}},
+    }
+    return reply | ({"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIED else {})
+
+
+def _shape(shape: Any, shapes: dict[Any, Json]) -> Json:
+    return shapes[shape] if isinstance(shape, type) else dict(shape)

@@ -1,0 +1,179 @@
+"""Every route: its parameters, its body, its replies and its errors."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from dispatchd.api import openapi_shapes as shapes
+from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate
+from dispatchd.core.job import JobStatus, JobType
+
+OBJECT = {"type": "object"}
+TEXT = {"type": "string"}
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """A parameter; the schema is a type of ours or JSON schema as it stands."""
+
+    name: str
+    place: str = "query"
+    shape: Any = None
+    required: bool = False
+    about: str
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One method of one path. Its errors are given by status."""
+
+    method: str
+    path: str
+    group: str
+    summary: str
+    about: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    status: int = 200
+    reply: Any
+    media_types: tuple[str, ...] = ("application/json",)
+    headers: tuple[tuple[str, str], ...] = ()
+    errors: tuple[int, ...] = ()
+    error: Any = shapes.Error
+
+
+_ID = Parameter(
+    name="id",
+    place="path",
+    shape={"type": "string", "format": "uuid"},
+    required=True,
+    about="The job's id, in either case.",
+)
+_KEY = Parameter(
+    name="Idempotency-Key",
+    place="header",
+    shape={"type": "string", "minLength": 1, "maxLength": 255},
+    about="The same key and body give the same job for 24 hours; another body is a 409.",
+)
+_LAST_EVENT = Parameter(
+    name="Last-Event-ID",
+    place="header",
+    shape={"type": "string", "pattern": "^[0-9]{1,9}-[0-9]{1,9}$"},
+    about="The `id` of the last event that was read: the stream goes on behind it.",
+)
+_WAIT = Parameter(
+    name="wait",
+    shape={"type": "number", "minimum": 0, "maximum": 60, "multipleOf": 0.001},
+    about="Answer when the job ends, after so many seconds at the latest.",
+)
+_LIST = (
+    Parameter(name="user_id", shape=TEXT, about="Only this user's jobs."),
+    Parameter(name="status", shape=JobStatus, about="Only jobs with this status."),
+    Parameter(name="after", shape=TEXT, about="The `next` of the page before."),
+    Parameter(
+        name="limit",
+        shape={"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+        about="How many jobs a page holds.",
+    ),
+)
+_QUOTE = (
+    Parameter(name="job_type", shape=JobType, required=True, about="What kind of job."),
+    Parameter(name="policy", shape=Policy, about="AUTO is FAST for LLM_INFER, CHEAP for TASK."),
+)
+_USER = Parameter(
+    name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
+)
+_REPLAY = ("Idempotent-Replay", "`true` where the job was committed before with this key.")
+_JOB_ID = ("X-Dispatch-Job-Id", "The job that the call has become.")
+_BODY_ERRORS = (400, 408, 413, 415, 417)
+
+
+def _commit(tier: str) -> Operation:
+    return Operation(
+        method="post",
+        path=f"/v1/jobs/commit/{tier}",
+        group="Jobs",
+        summary=f"Commit a job to the {tier.upper()} tier",
+        about="Either job type may be committed to either tier. Unknown fields are ignored.",
+        parameters=(_KEY,),
+        body=Commit,
+        status=201,
+        reply=shapes.Committed,
+        headers=(_REPLAY,),
+        errors=(*_BODY_ERRORS, 409, 422, 429, 503),
+    )
+
+
+def _get(path: str, group: str, summary: str, reply: Any, **more: Any) -> Operation:
+    return Operation(method="get", path=path, group=group, summary=summary, reply=reply, **more)
+
+
+OPERATIONS = (
+    _get("/v1/quote", "Jobs", "Price of a job", shapes.Quote, parameters=_QUOTE, errors=(400,)),
+    _commit("fast"),
+    _commit("cheap"),
+    _get(
+        *("/v1/jobs", "Jobs", "PUBLIC jobs, the newest first", shapes.JobList),
+        parameters=_LIST,
+        errors=(400, 503),
+    ),
+    _get(
+        *("/v1/jobs/{id}", "Jobs", "A job, at once or when it ends", shapes.Job),
+        parameters=(_ID, _WAIT),
+        errors=(400, 404, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/jobs/{id}",
+        group="Jobs",
+        summary="Cancel a job",
+        about="The job ends as `failed` with `cancelled`; 409 where it has ended otherwise.",
+        parameters=(_ID,),
+        reply=shapes.Job,
+        errors=(404, 409, 503),
+    ),
+    _get(
+        *("/v1/jobs/{id}/events", "Jobs", "A job's life as server-sent events", TEXT),
+        about="`status`, `delta` and at last `done` with the job; each event has an `id`.",
+        parameters=(_ID, _LAST_EVENT),
+        media_types=("text/event-stream",),
+        errors=(404, 429, 503),
+    ),
+    _get(
+        *("/v1/jobs/{id}/explain", "Jobs", "Why a job waits", shapes.Explanation),
+        parameters=(_ID,),
+        errors=(404, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/trust/create",
+        group="Trust",
+        summary="A pairing code for a user",
+        body=TrustCreate,
+        status=201,
+        reply=shapes.Code,
+        errors=(*_BODY_ERRORS, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/trust/claim",
+        group="Trust",
+        summary="Pair a worker with the user of a code",
+        body=TrustClaim,
+        reply=shapes.Claimed,
+        errors=(*_BODY_ERRORS, 429, 503),
+    ),
+    _get(
+        *("/v1/trust/list", "Trust", "The workers that a user is paired with"),
+        shapes.ProviderList,
+        parameters=(_USER,),
+        errors=(400, 503),
+    ),
+    _get("/v1/workers", "Node", "The workers that are connected", shapes.WorkerList, errors=(503,)),
+    _get("/v1/health", "Node", "How the node is", shapes.Health),
+    _get(
+        *("/", "Node", "What this is", shapes.Introduction),
+        about="Workers connect here too, with a WebSocket upgrade.",
+    ),
+    _get("/openapi.json", "Node", "This document", OBJECT),
+    _get("/docs", "Node", "This document as a page", TEXT, media_types=("text/html",)),
+    _get("/v1/models", "Node", "The models that connected workers have", OBJECT, errors=(503,)),
+)

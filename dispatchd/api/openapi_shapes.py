@@ -1,0 +1,159 @@
+"""The shapes of replies, as the OpenAPI document describes them."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from dispatchd.coordinator.explain import Rule
+from dispatchd.core.card import ProviderType
+from dispatchd.core.job import JobStatus, JobType, Tier
+from dispatchd.core.record import WorkerRecord
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Introduction(Struct, rename={"try_": "try"}):
+    """What stands at `/`."""
+
+    service: Literal["dispatchd"]
+    version: str
+    network: str
+    workers_online: int
+    try_: str
+
+
+class Health(Struct):
+    """How the node is; `problems` is there when something is wrong."""
+
+    status: Literal["ok", "degraded"]
+    workers_online: int
+    network: str
+    timestamp: Time
+    problems: list[str] | UnsetType = UNSET
+
+
+class Quote(Struct):
+    """A price, and the endpoint at which it is charged."""
+
+    price: Annotated[str, Meta(pattern=r"^\$[0-9]+\.[0-9]{3}$")]
+    endpoint: Literal["/v1/jobs/commit/fast", "/v1/jobs/commit/cheap"]
+    policy_resolved: Tier
+    network: str
+    expires_at: Time | None
+
+
+class Committed(Struct):
+    """The job that was stored."""
+
+    job_id: Id
+
+
+class Receipt(Struct):
+    """What the worker signed, and the signature."""
+
+    job_id: Id
+    provider_pubkey: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+    output_hash: Annotated[str, Meta(description="SHA-256 over the output's JSON text.")]
+    completed_at: str
+    payment_ref: str | None
+    signature: Annotated[str, Meta(description="Detached ed25519, base64.")]
+    verified: bool
+
+
+class Job(Struct):
+    """A job. `result` is null until the end, and `{"error": code}` on failure."""
+
+    id: Id
+    status: JobStatus
+    result: Any
+    receipt: Receipt | None
+    created_at: Time
+    completed_at: Time | None
+
+
+class ListedJob(Job):
+    """A job in a list."""
+
+    job_type: JobType
+    tier: Tier
+    user_id: str
+
+
+class JobList(Struct):
+    """A page of jobs, the newest first; `next` is what `after` must be for the next page."""
+
+    jobs: list[ListedJob]
+    next: Id | None
+
+
+class Excluded(Struct):
+    """A worker, and the first rule that keeps it from the job; null where none does."""
+
+    provider_pubkey: Key
+    excluded_by: Rule | None
+
+
+class Explanation(Struct):
+    """Why a job waits; a job that has ended has no verdict and no workers."""
+
+    job_id: Id
+    status: JobStatus
+    workers: list[Excluded]
+    verdict: Literal["will run", "cannot run now"] | UnsetType = UNSET
+
+
+class Worker(Struct):
+    """A connected worker: its card, load and record."""
+
+    provider_pubkey: Key
+    provider_type: ProviderType
+    capabilities: list[JobType]
+    models: list[str]
+    max_concurrent_jobs: int
+    active_jobs: int
+    record: WorkerRecord
+
+
+class WorkerList(Struct):
+    """The workers that are connected."""
+
+    workers: list[Worker]
+
+
+class Code(Struct):
+    """A pairing code, for one claim within the hour."""
+
+    pairing_code: Annotated[str, Meta(pattern="^[0-9A-F]{6}$")]
+    expires_at: Time
+
+
+class Claimed(Struct):
+    """The pairing that a code has become."""
+
+    user_id: str
+    paired_at: Time
+
+
+class Provider(Struct):
+    """A worker that a user is paired with."""
+
+    provider_pubkey: Key
+    paired_at: Time
+
+
+class ProviderList(Struct):
+    """The workers that a user is paired with."""
+
+    providers: list[Provider]
+
+
+class Error(Struct):
+    """Every error. `code` is stable; `error` is a sentence, or a word the protocol fixes."""
+
+    error: str
+    code: str
+    detail: str | UnsetType = UNSET
+    hint: str | UnsetType = UNSET
+    job_id: Annotated[Id, Meta(description="With no_trusted_worker only.")] | UnsetType = UNSET

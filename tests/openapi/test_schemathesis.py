@@ -1,0 +1,62 @@
+"""schemathesis asks every route for what its description allows, and for what it forbids."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from dispatchd.api.openapi import document
+from dispatchd.api.openapi_operations import OPERATIONS, Operation
+from dispatchd.core.network import MONAD
+from tests.support.node import Node
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+# What is well formed may still be refused here: a PRIVATE job without its worker, a wrong code.
+PICKY = ("/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/trust/claim")
+EXAMPLES = settings(
+    max_examples=12,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+CASES = [
+    pytest.param(each, mode, id=f"{each.method} {each.path} {mode.value}")
+    for each in OPERATIONS
+    for mode in schemathesis.GenerationMode
+    if mode.is_positive or each.parameters or each.body  # else there is nothing to get wrong
+]
+
+
+@pytest.mark.parametrize(("operation", "mode"), CASES)
+async def test_a_route_keeps_its_word(
+    node: Node, operation: Operation, mode: schemathesis.GenerationMode
+) -> None:
+    described = schemathesis.openapi.from_dict(document(MONAD))[operation.path][operation.method]
+
+    checks = CHECKS if operation.path in PICKY else [*CHECKS, positive_data_acceptance]
+
+    @EXAMPLES
+    @given(case=described.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        response = case.call(base_url=node.url, timeout=5)
+        case.validate_response(response, checks=checks)
+
+    await asyncio.to_thread(ask)
