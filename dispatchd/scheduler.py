@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatchd.core.card import ProviderType
-from dispatchd.core.job import Fault, Grant, Job, JobType, Millis, Refusal, Tier
+from dispatchd.core.job import Fault, Grant, Job, JobType, Millis, Refusal, Tier, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
 
@@ -34,7 +34,7 @@ def rank(tier: Tier, created_at: Millis, limits: Limits) -> int:
     CHEAP job that is older by more than that goes first, and nothing starves. The rank never
     changes, so the store can keep queues in order of it.
     """
-    return created_at - (_millis(limits.fast_head_start_seconds) if tier is Tier.FAST else 0)
+    return created_at - (millis(limits.fast_head_start_seconds) if tier is Tier.FAST else 0)
 
 
 def preference(job: Job, provider_type: ProviderType) -> int:
@@ -53,13 +53,13 @@ def may_offer(
     refusals = [refusal.at for refusal in job.avoid if refusal.worker_key == worker_key]
     if not refusals:
         return True
-    return not others_online and now - max(refusals) >= _millis(limits.refusal_seconds)
+    return not others_online and now - max(refusals) >= millis(limits.refusal_seconds)
 
 
 def grant(job: Job, worker_key: str, now: Millis, limits: Limits) -> Grant:
     """The lease that a worker gets for a job."""
-    run_until = now + _millis(limits.run_seconds(job.job_type))
-    return Grant(job, worker_key, now + _millis(limits.lease_seconds), run_until)
+    run_until = now + millis(limits.run_seconds(job.job_type))
+    return Grant(job, worker_key, now + millis(limits.lease_seconds), run_until)
 
 
 def after_fault(
@@ -82,7 +82,3 @@ def overdue_fault(job: Job, now: Millis) -> Fault:
     """Why a leased job is overdue: its run was too long, or its worker has gone."""
     ran_too_long = job.run_until is not None and job.run_until <= now
     return Fault("timeout", Blame.TIMED_OUT) if ran_too_long else WORKER_GONE
-
-
-def _millis(seconds: float) -> int:
-    return round(seconds * 1000)

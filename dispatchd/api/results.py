@@ -1,6 +1,7 @@
 """Takes what workers hand in over a socket: results, receipts, rejections and progress."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec import Raw, UnsetType
@@ -114,25 +115,20 @@ class Results:
             self._receipts.pop(job_id, None)
 
     async def _finish(self, seat: Seat, lease: Lease, done: Completion) -> None:
-        """While the store is away, the result is held and handed in again."""
+        await self._until_taken(lambda: self._work.finish(seat, lease, done), lease)
+
+    async def _fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
+        await self._until_taken(lambda: self._work.fail(seat, lease, fault), lease)
+
+    async def _until_taken(self, hand_in: Callable[[], Awaitable[None]], lease: Lease) -> None:
+        """While the store is away, what the worker said is held and handed in again."""
         while True:
             try:
-                await self._work.finish(seat, lease, done)
+                await hand_in()
             except LeaseLost as error:
                 await self._send(ErrorFrame("LEASE_LOST", str(error)))
             except BadReceipt as error:
                 await self._send(ErrorFrame("BAD_RECEIPT", f"job {lease.job_id}: {error}"))
-            except StoreUnavailable:
-                await self._clock.sleep(_STORE_RETRY_SECONDS)
-                continue
-            return
-
-    async def _fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
-        while True:
-            try:
-                await self._work.fail(seat, lease, fault)
-            except LeaseLost as error:
-                await self._send(ErrorFrame("LEASE_LOST", str(error)))
             except StoreUnavailable:
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
                 continue

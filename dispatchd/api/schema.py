@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
 from dispatchd.coordinator.coordinator import Order
-from dispatchd.core.card import KEY_PATTERN
+from dispatchd.core.card import KeyHex
 from dispatchd.core.errors import Invalid
 from dispatchd.core.job import JobType, Privacy, Tier
 from dispatchd.core.prices import auto_tier
@@ -37,7 +37,6 @@ class MissingFields(Invalid):
 UserId = Annotated[
     str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\Z")
 ]
-KeyHex = Annotated[str, Meta(pattern=rf"^{KEY_PATTERN.pattern}\Z")]
 _WHOLE_TOKENS = Meta(
     extra_json_schema={"multipleOf": 1, "minimum": 1, "maximum": MAX_TOKENS_MAX}
 )  # for the OpenAPI document only: `LlmPayload` checks it, with a better sentence

@@ -209,18 +209,19 @@ class WorkerConnection:
         await self.close(1000, b"seat no longer valid")
 
     def _hand_in(self, part: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(part)
-        self._handing_in.add(task)
-        task.add_done_callback(self._handing_in.discard)
-        task.add_done_callback(self._finished)
+        self._start(part, self._handing_in)
 
     def _spawn(self, part: Coroutine[None, None, None]) -> None:
+        self._start(part, self._tasks)
+
+    def _start(self, part: Coroutine[None, None, None], among: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(part)
-        self._tasks.add(task)
+        among.add(task)
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._handing_in.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a worker's connection broke", exc_info=error)
 

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, deque
 
-from dispatchd.core.job import Millis
+from dispatchd.core.job import Millis, millis
 
 _NAMES_MAX = 10_000
 
@@ -12,7 +12,7 @@ class Allowance:
 
     def __init__(self, count: int, seconds: float) -> None:
         self._count = count
-        self._span = round(seconds * 1000)
+        self._span = millis(seconds)
         self._events: OrderedDict[str, deque[Millis]] = OrderedDict()
 
     def seconds_until_free(self, name: str, now: Millis) -> float:

@@ -18,9 +18,7 @@ class _Kind(NamedTuple):
     models: tuple[str, ...]
 
     def fits(self, lane: Lane) -> bool:
-        if lane.job_type not in self.job_types or (lane.extended and not self.ours):
-            return False
-        return lane.model is None or lane.model in self.models
+        return lane.fits(self.job_types, ours=self.ours, models=self.models)
 
 
 class Bench:
@@ -81,7 +79,7 @@ class Bench:
                     yield from group
             return
         for seat in self._seats.trusted_by(lane.user_id):
-            yield from (offer for offer in seat.offers if _kind(offer).fits(lane))
+            yield from (offer for offer in seat.offers if offer.suits(lane))
 
 
 def _kind(offer: Offer) -> _Kind:

@@ -33,6 +33,7 @@ from dispatchd.core.job import (
     Millis,
     Privacy,
     Tier,
+    millis,
 )
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import WorkerRecord
@@ -158,7 +159,7 @@ class Coordinator:
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
-        until = self._clock.now() + round(seconds * 1000)
+        until = self._clock.now() + millis(seconds)
         try:
             with self._feed.watching(job_id) as (live, ring):
                 if job_id not in self._seats.under_way:
@@ -176,7 +177,7 @@ class Coordinator:
 
     def follow(self, job_id: str, place: Place) -> AsyncIterator[News]:
         """A job's life as it happens."""
-        return follow(self._jobs, self._feed, self._clock, job_id, place)
+        return follow(self.get, self._feed, self._clock, job_id, place)
 
     async def cancel(self, job_id: str) -> Job:
         """Ends a job as `cancelled`; its worker is told to stop.
@@ -215,7 +216,7 @@ class Coordinator:
     async def create_code(self, user_id: str) -> PairingCode:
         """A fresh code with which a worker's owner can claim this user's trust."""
         now = self._clock.now()
-        expires_at = now + round(self._limits.pairing_code_seconds * 1000)
+        expires_at = now + millis(self._limits.pairing_code_seconds)
         while True:
             code = PairingCode(secrets.token_hex(_CODE_BYTES).upper(), user_id, expires_at)
             if await self._trust.add_code(code, now):
@@ -255,5 +256,5 @@ class Coordinator:
         )
 
     def _idempotency_key(self, order: Order, key: str, now: Millis) -> IdempotencyKey:
-        since = now - round(self._limits.idempotency_seconds * 1000)
+        since = now - millis(self._limits.idempotency_seconds)
         return IdempotencyKey(order.user_id, key, order.fingerprint, since)

@@ -1,15 +1,13 @@
 """A job's life as it happens: its states, its text, and at the end the job itself."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import msgspec
 from msgspec import Struct
 
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import NotFound
 from dispatchd.core.job import ENDED, Job, JobStatus, JobType
 from dispatchd.feed import Feed, Live
-from dispatchd.store import JobStore
 
 _LOOK_AGAIN_SECONDS = 15.0
 
@@ -54,15 +52,15 @@ class _Output(Struct):
 
 
 async def follow(
-    jobs: JobStore, feed: Feed, clock: Clock, job_id: str, place: Place
+    get: Callable[[str], Awaitable[Job]], feed: Feed, clock: Clock, job_id: str, place: Place
 ) -> AsyncIterator[News]:
     """What happens to a job from now on, its text from `place` on, until its end.
 
     Whoever comes late gets the text so far first. Ends early only where the node stops. Raises
-    `NotFound`, and `TooMany` where too many watch already.
+    what `get` raises for an unknown job, and `TooMany` where too many watch already.
     """
     with feed.watching(job_id) as (live, ring):
-        job = await _stored(jobs, job_id)
+        job = await get(job_id)
         if live.status is None:
             live.begin(job.attempt, job.status)
         reader = _Reader(live, place)
@@ -77,14 +75,7 @@ async def follow(
                 return
             if not await clock.wait(ring, _LOOK_AGAIN_SECONDS):
                 yield Quiet()
-                job = await _stored(jobs, job_id)
-
-
-async def _stored(jobs: JobStore, job_id: str) -> Job:
-    job = await jobs.get(job_id)
-    if job is None:
-        raise NotFound("Job not found")
-    return job
+                job = await get(job_id)
 
 
 class _Reader:

@@ -18,7 +18,7 @@ from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease
+from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease, millis
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
 from dispatchd.scheduler import grant, may_offer
@@ -161,7 +161,7 @@ class Matching:
         while True:
             await self._clock.wait(self._ring, _INSURANCE_SECONDS)
             self._ring.clear()
-            if self._clock.now() - self._looked_at >= _INSURANCE_SECONDS * 1000:
+            if self._clock.now() - self._looked_at >= millis(_INSURANCE_SECONDS):
                 await self._look_at_store()
             async with self._looking:
                 if not self.stopping:
@@ -199,9 +199,7 @@ class Matching:
             lanes = possible & self._lanes
         else:
             lanes = self._lanes
-        return {
-            lane for lane in lanes if lane.job_type in offer.job_types and offer.seat.can_do(lane)
-        }
+        return {lane for lane in lanes if offer.suits(lane)}
 
     async def _match(self, lanes: set[Lane]) -> None:
         """Pairs what can be paired now; lanes that may have more are looked at again, in turn."""

@@ -7,7 +7,7 @@ from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NoTrustedWorker, StoreUnavailable
-from dispatchd.core.job import Job, Lane, Lease, Millis
+from dispatchd.core.job import Job, Lane, Lease, Millis, millis
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
 from dispatchd.scheduler import WORKER_GONE, overdue_fault
@@ -67,15 +67,15 @@ class Sweep:
 
     async def _dismiss_silent(self, now: Millis) -> None:
         for seat in self._seats:
-            if now - seat.heard_at >= self._millis(self._limits.lease_seconds):
+            if now - seat.heard_at >= millis(self._limits.lease_seconds):
                 log.info("worker %s has been silent for too long", seat.key[:8])
                 await self._work.leave(seat)
 
     async def _renew(self, now: Millis) -> None:
-        if now - self._renewed_at < self._millis(self._limits.renew_seconds):
+        if now - self._renewed_at < millis(self._limits.renew_seconds):
             return
         await self._jobs.check()
-        lease_millis = self._millis(self._limits.lease_seconds)
+        lease_millis = millis(self._limits.lease_seconds)
         leases: dict[Lease, Millis] = {}
         for seat in self._seats:
             until = seat.heard_at + lease_millis
@@ -102,11 +102,11 @@ class Sweep:
         seat = self._seats.with_key(job.worker_key or "")
         if seat is None or seat.holds(Lease(job.id, job.attempt)) is None:
             return 0
-        return seat.heard_at + self._millis(self._limits.lease_seconds)
+        return seat.heard_at + millis(self._limits.lease_seconds)
 
     async def _fail_stranded(self, now: Millis) -> None:
         """Fails what has waited too long with nobody online who could do it."""
-        patience = self._millis(self._limits.no_worker_seconds)
+        patience = millis(self._limits.no_worker_seconds)
         for lane in self._matching.lanes:
             alone_since = max(self._started_at, self._seats.last_left(lane))
             if now - alone_since >= patience and not self._seats.anyone_for(lane):
@@ -121,10 +121,7 @@ class Sweep:
         """Once an hour, idempotency keys that no longer stand for anything."""
         if now - self._forgot_at >= _KEYS_EVERY:
             self._forgot_at = now
-            await self._jobs.forget_keys(now - self._millis(self._limits.idempotency_seconds))
-
-    def _millis(self, seconds: float) -> Millis:
-        return round(seconds * 1000)
+            await self._jobs.forget_keys(now - millis(self._limits.idempotency_seconds))
 
 
 def _reason(lane: Lane) -> str:

@@ -18,7 +18,7 @@ from dispatchd.coordinator.underway import Underway
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, Stopping, StoreUnavailable
-from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease
+from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
@@ -96,7 +96,7 @@ class Work:
         """
         for user_id in await self._trust.users_of(seat.key):
             self._seats.trust(seat, user_id)
-        until = seat.heard_at + round(self._limits.lease_seconds * 1000)
+        until = seat.heard_at + millis(self._limits.lease_seconds)
         kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
         for job in kept:
             seat.hold(job)

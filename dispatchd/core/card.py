@@ -1,13 +1,13 @@
 """What a worker says of itself when it joins."""
 
-import re
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from dispatchd.core.job import JobType, Lane
 
-KEY_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
+KeyHex = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
 """An ed25519 public key as the network writes it; kept in lower case."""
 
 
@@ -44,6 +44,4 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
 
     def can_do(self, lane: Lane) -> bool:
         """Whether the worker knows what jobs of a lane ask for."""
-        if lane.job_type not in self.capabilities or (lane.extended and self.version is None):
-            return False
-        return lane.model is None or lane.model in self.models
+        return lane.fits(self.capabilities, ours=self.version is not None, models=self.models)

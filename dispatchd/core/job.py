@@ -13,6 +13,11 @@ Millis = int
 """A moment: whole milliseconds since 1970-01-01T00:00:00Z."""
 
 
+def millis(seconds: float) -> Millis:
+    """A span of time in the unit of moments."""
+    return round(seconds * 1000)
+
+
 class JobType(StrEnum):
     """What kind of work a job is."""
 
@@ -85,9 +90,11 @@ class Lane(Struct, frozen=True, array_like=True):
         """Reads what `text` wrote."""
         return msgspec.json.decode(text, type=cls)
 
-    def after_refusal(self) -> "Lane":
-        """The lane of the same job once a worker has turned it down."""
-        return msgspec.structs.replace(self, retried=True)
+    def fits(self, job_types: frozenset[JobType], *, ours: bool, models: tuple[str, ...]) -> bool:
+        """Whether a worker with these abilities, `ours` or not, knows what the jobs ask for."""
+        if self.job_type not in job_types or (self.extended and not ours):
+            return False
+        return self.model is None or self.model in models
 
 
 class Refusal(Struct, frozen=True, array_like=True):

@@ -5,11 +5,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from dispatchd.core.card import KEY_PATTERN
+from dispatchd.core.card import KeyHex
 from dispatchd.core.job import JobType
 
 Names = Annotated[list[str], Meta(max_length=256)]
-KeyHex = Annotated[str, Meta(pattern=rf"^{KEY_PATTERN.pattern}\Z")]
 
 
 class SlotsOffered(Struct, frozen=True):

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from dispatchd.core.errors import ExecutionFailed
-from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.request import Message, TextRequest
+from dispatchd.worker.payload import read_payload
 
 DEFAULT_MAX_TOKENS = 256
 STOP_STRINGS_MAX = 16
@@ -74,7 +73,7 @@ def read_request(payload: str, *, model: str, spare_seed: int) -> TextRequest:
     Without a temperature it is greedy; a temperature without a seed gets the spare one. Raises
     ExecutionFailed, final: `invalid_payload: …` or `model_not_found`.
     """
-    asked = _parse(payload)
+    asked = read_payload(payload, _Payload)
     if asked.model is not None and asked.model != model:
         raise ExecutionFailed("model_not_found", final=True)
     stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
@@ -88,10 +87,3 @@ def read_request(payload: str, *, model: str, spare_seed: int) -> TextRequest:
         stop=tuple(string for string in stop if string),
         ignore_eos=asked.ignore_eos or False,
     )
-
-
-def _parse(payload: str) -> _Payload:
-    try:
-        return msgspec.json.decode(payload, type=_Payload)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ExecutionFailed(f"invalid_payload: {plain_sentence(error)}", final=True) from None

@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 _ACK_SECONDS = 15.0
-_KNOWN_TYPES = frozenset(str(kind) for kind in JobType)
 
 
 class _Refused(Exception):
@@ -237,7 +236,7 @@ class RemoteCoordinator:
         self._unclaimed.append(assignment)
 
     def _why_not(self, message: JobAssign) -> str | None:
-        if message.job_type not in _KNOWN_TYPES & self._card.capabilities:
+        if message.job_type not in self._card.capabilities:
             return "unsupported_job_type"
         if self._stopping:
             return "shutting_down"

@@ -5,12 +5,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from dispatchd.core.errors import ExecutionFailed
-from dispatchd.core.sentence import plain_sentence
 from dispatchd.worker import Output
+from dispatchd.worker.payload import read_payload
 
 Task = Callable[[str], dict[str, Any]]
 
@@ -29,16 +28,9 @@ class TaskExecutor:
 
     async def run(self, payload: str) -> AsyncGenerator[str | Output]:
         """Yields the task's result."""
-        request = _parse(payload)
+        request = read_payload(payload, _Payload)
         task = self._tasks.get(request.task_type)
         if task is None:
             raise ExecutionFailed("unsupported_task_type", final=True)
         loop = asyncio.get_running_loop()
         yield Output(await loop.run_in_executor(self._thread, task, request.input))
-
-
-def _parse(payload: str) -> _Payload:
-    try:
-        return msgspec.json.decode(payload, type=_Payload)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ExecutionFailed(f"invalid_payload: {plain_sentence(error)}", final=True) from None

@@ -86,7 +86,7 @@ def test_a_refusal_is_remembered() -> None:
     decision = after_fault(JOB, Fault("no", Blame.REJECTED), NOW, LIMITS, others_online=False)
     assert isinstance(decision, Retry)
     assert decision.job.avoid == (Refusal(KEY, NOW),)
-    assert decision.job.lane == JOB.lane.after_refusal()
+    assert decision.job.lane == replace(JOB.lane, retried=True)
 
 
 @pytest.mark.parametrize("others", [True, False])
