@@ -128,12 +128,18 @@ class Work:
         return await self._matching.claim(seat, job_types)
 
     async def progress(self, seat: Seat, lease: Lease, text: str) -> None:
-        """The worker is at it; `text` is what it has generated since it last said so."""
+        """The worker is at it; `text` is what it has generated since it last said so.
+
+        That the job runs is stored with the next text if the store is away: no attempt fails by it.
+        """
         held = _held(seat, lease)
         self._feed.progress(lease, text)
         if not held.running:
             held.running = True
-            await self._jobs.start(lease)
+            try:
+                await self._jobs.start(lease)
+            except StoreUnavailable:
+                held.running = False
 
     async def finish(self, seat: Seat, lease: Lease, done: Completion) -> None:
         """Completes a job, or fails its attempt where the output is an error.

@@ -9,7 +9,7 @@ from dispatchd.core.card import Slots
 from dispatchd.core.clock import Clock, iso
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import BadReceipt, ExecutionFailed, LeaseLost, StoreUnavailable
-from dispatchd.core.job import Assignment, Completion, Fault, JobType
+from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
 from dispatchd.core.keys import WorkerKey
 from dispatchd.core.receipt import complete
 from dispatchd.worker import Executor, Output, WorkSource
@@ -54,12 +54,11 @@ class Worker:
         outcome = await self._outcome(assignment)
         seconds = (self._clock.now() - started) / 1000
         job_id = assignment.lease.job_id
+        await self._hand_in(assignment.lease, outcome)
         if isinstance(outcome, Fault):
             log.info("job %s failed after %.1f s: %s", job_id, seconds, outcome.reason)
-            await self._source.fail(assignment.lease, outcome)
-            return
-        await self._hand_in(assignment, outcome)
-        log.info("job %s (%s) done in %.1f s", job_id, assignment.job_type, seconds)
+        else:
+            log.info("job %s (%s) done in %.1f s", job_id, assignment.job_type, seconds)
 
     async def _outcome(self, assignment: Assignment) -> Completion | Fault:
         try:
@@ -99,14 +98,17 @@ class Worker:
                 await self._source.progress(assignment.lease, piece)
         raise ExecutionFailed("no_output")
 
-    async def _hand_in(self, assignment: Assignment, done: Completion) -> None:
-        """A result is kept and offered until it is taken or no longer wanted."""
+    async def _hand_in(self, lease: Lease, outcome: Completion | Fault) -> None:
+        """What came of a job is kept and offered until it is taken or no longer wanted."""
         while True:
             try:
-                await self._source.finish(assignment.lease, done)
+                if isinstance(outcome, Fault):
+                    await self._source.fail(lease, outcome)
+                else:
+                    await self._source.finish(lease, outcome)
             except StoreUnavailable:
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
                 continue
             except BadReceipt:
-                log.exception("job %s: our receipt was refused", assignment.lease.job_id)
+                log.exception("job %s: our receipt was refused", lease.job_id)
             return
