@@ -20,6 +20,7 @@ from dispatchd.core.prices import in_dollars, price
 
 _KEY_CHARS_MAX = 255
 _PAGE_MAX = 500
+_PAGE_DEFAULT = "50"
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 
@@ -114,7 +115,8 @@ class JobRoutes:
 
 def _filter(request: web.Request) -> JobFilter:
     status = parameter(request, "status")
-    limit = parameter(request, "limit") or "50"
+    limit = parameter(request, "limit")
+    limit = _PAGE_DEFAULT if limit is None else limit
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _PAGE_MAX:
         raise Invalid(f"limit must be a whole number from 1 to {_PAGE_MAX}")
     return JobFilter(

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import aiohttp
+import pytest
 
 from dispatchd.core.job import JobType
 from dispatchd.worker import Output
@@ -202,6 +203,13 @@ async def test_lists_are_paged_newest_first_and_hold_nothing_private(node: Node)
     assert seen == jobs[::-1]
     async with node.http.get(f"{node.url}/v1/jobs?status=completed") as reply:
         assert (await reply.json())["jobs"] == []
+
+
+@pytest.mark.parametrize("limit", ["", "0", "501", "-1", "x", "1.5"])
+async def test_a_page_of_no_length_is_refused_by_name(node: Node, limit: str) -> None:
+    async with node.http.get(f"{node.url}/v1/jobs?limit={limit}") as reply:
+        assert reply.status == 400
+        assert "limit" in (await reply.json())["error"]
 
 
 async def test_a_job_with_our_fields_goes_only_to_workers_that_know_them(node: Node) -> None:
