@@ -29,6 +29,12 @@ _BY_TYPE: dict[str, type[Any]] = {
 }
 
 
+class _Typed(msgspec.Struct):
+    """As little of a frame as tells its type."""
+
+    type: object = None
+
+
 class BadFrame(Exception):
     """A frame that is no message; `code` is the protocol's."""
 
@@ -63,10 +69,13 @@ def from_coordinator(text: str) -> CoordinatorMessage | None:
 def _unfit(text: str, error: msgspec.ValidationError) -> BadFrame:
     """Valid JSON that is not one of our messages: an unknown type, or a known one with flaws."""
     try:
-        found = msgspec.json.decode(text)
+        msgspec.json.decode(text, type=Raw)
     except (msgspec.DecodeError, RecursionError):
         return BadFrame("PARSE_ERROR", "The frame is not JSON.")
-    kind = found.get("type") if isinstance(found, dict) else None
+    try:
+        kind = msgspec.json.decode(text, type=_Typed).type
+    except msgspec.ValidationError:
+        kind = None
     if not isinstance(kind, str) or kind not in _BY_TYPE:
         return BadFrame("UNKNOWN_MSG", "The frame needs a `type` that this coordinator knows.")
     return BadFrame("INVALID_MSG", f"{kind}: {plain_sentence(error)}", kind)

@@ -74,7 +74,7 @@ async def status_becomes(http: aiohttp.ClientSession, url: str, status: str) -> 
 
 def assert_unavailable(answer: tuple[int, dict[str, Any], dict[str, str]]) -> None:
     status, body, headers = answer
-    assert (status, list(body)) == (503, ["error"])
+    assert (status, body["code"]) == (503, "store_unavailable")
     assert int(headers["Retry-After"]) >= 1
 
 

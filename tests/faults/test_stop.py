@@ -105,7 +105,7 @@ async def test_a_running_job_finishes_and_nothing_new_is_taken(
 async def refused(http: aiohttp.ClientSession, url: str) -> None:
     for tier in ("fast", "cheap"):
         status, answer, headers = await offer(http, url, order(), tier)
-        assert (status, list(answer)) == (503, ["error"])
+        assert (status, answer["code"]) == (503, "stopping")
         assert int(headers["Retry-After"]) >= 1
 
 
