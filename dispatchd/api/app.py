@@ -13,6 +13,7 @@ from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.docs import DocsRoutes
 from dispatchd.api.errors import errors_as_json, guarded
 from dispatchd.api.jobs import JobRoutes
+from dispatchd.api.openai import OpenAiRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
 from dispatchd.api.trust import TrustRoutes
@@ -52,6 +53,7 @@ class Edge:
             TrustRoutes(coordinator, limits),
             self._status,
             DocsRoutes(network),
+            OpenAiRoutes(coordinator, clock, limits),
         )
         for routes in groups:
             routes.add_to(self._app.router)

@@ -1,0 +1,94 @@
+"""Streams as OpenAI's clients read them: events with a chunk each, and `[DONE]`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from dispatchd.api.openai_errors import Problem, Refused, problem_of
+from dispatchd.api.openai_replies import Result, Writer, event
+from dispatchd.coordinator.follow import News, Quiet, TextNews
+from dispatchd.core.errors import DispatchError
+
+_SLOW_SECONDS = 10.0
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+}
+_DIVERGED = Problem(
+    502, "The job was begun again and its text is another than what was sent", "text_diverged"
+)
+
+
+class Told:
+    """The text that a client has read. Another attempt must begin with the same."""
+
+    def __init__(self) -> None:
+        self._sent = ""
+        self._attempt = 0
+        self._read = 0
+
+    def more(self, news: TextNews) -> str:
+        """What the client has not read yet; raises `Refused` where the text is another."""
+        if news.place.attempt != self._attempt:
+            self._attempt, self._read = news.place.attempt, 0
+        known = self._sent[self._read : self._read + len(news.text)]
+        if not news.text.startswith(known):
+            raise Refused(_DIVERGED)
+        self._read += len(news.text)
+        fresh = news.text[len(known) :]
+        self._sent += fresh
+        return fresh
+
+    def check(self, whole: str) -> None:
+        """Raises `Refused` where the job's text is not what the client has read."""
+        if whole != self._sent:
+            raise Refused(_DIVERGED)
+
+
+async def chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncIterator[str]:
+    """The events of a stream; nothing comes before the first text, the end, or a quiet while."""
+    told, opened = Told(), False
+    async for each in news:
+        text = told.more(each) if isinstance(each, TextNews) else ""
+        if not opened and (text or isinstance(each, Result)):
+            opened = True
+            for opening in writer.opening():
+                yield opening
+        if text:
+            yield writer.piece(text)
+        elif isinstance(each, Quiet):
+            yield ": still here\n\n"
+        elif isinstance(each, Result):
+            told.check(each.text)
+            for closing in writer.closing(each):
+                yield closing
+
+
+async def send(
+    request: web.Request, events: AsyncIterator[str], headers: dict[str, str]
+) -> web.StreamResponse:
+    """Sends events as they come; a reader that is too slow is dropped.
+
+    What goes wrong before the first event is raised, so that it gets a status of its own.
+    """
+    response = web.StreamResponse(headers=_HEADERS | headers)
+    try:
+        async for text in events:
+            await _write(request, response, text)
+    except (Refused, DispatchError) as error:
+        if not response.prepared:
+            raise
+        await _write(request, response, event(problem_of(error).body()))
+    except (TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()
+    return response
+
+
+async def _write(request: web.Request, response: web.StreamResponse, text: str) -> None:
+    if not response.prepared:
+        await response.prepare(request)
+    async with asyncio.timeout(_SLOW_SECONDS):
+        await response.write(text.encode())

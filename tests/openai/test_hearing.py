@@ -1,0 +1,180 @@
+"""A call and its job live and die together, with a remote worker over a real socket."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai
+import pytest
+
+from dispatchd.core.errors import ExecutionFailed
+from dispatchd.core.job import JobFilter
+from tests.openai.named import MODEL, PATIENCE_SECONDS, Script, named_worker
+from tests.support.foreign import foreign_worker
+from tests.support.node import Node
+
+ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+ANY = JobFilter(user_id=None, status=None, after=None, limit=9)
+DONE: dict[str, object] = {
+    "text": "one two",
+    "model": MODEL,
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "finish_reason": "stop",
+}
+
+
+@pytest.fixture
+async def client(node: Node) -> AsyncIterator[openai.AsyncOpenAI]:
+    address = f"{node.url}/v1"
+    async with openai.AsyncOpenAI(base_url=address, api_key="x", timeout=PATIENCE_SECONDS) as each:
+        yield each
+
+
+def chat(client: openai.AsyncOpenAI, **more: Any) -> Any:
+    return client.chat.completions.create(**(ASK | more))
+
+
+async def only_job(node: Node) -> str:
+    async with node.http.get(f"{node.url}/v1/jobs") as reply:
+        (job,) = (await reply.json())["jobs"]
+    return str(job["id"])
+
+
+async def told(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await event.wait()
+
+
+async def test_a_remote_worker_gets_what_was_asked(node: Node, client: openai.AsyncOpenAI) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        llm.pieces.put_nowait(DONE)
+        reply = await chat(client, max_completion_tokens=5, stop=["x"], top_p=0.5)
+        assert [model.id async for model in client.models.list()] == [MODEL]
+        assert (await client.models.retrieve(MODEL)).id == MODEL
+    assert (reply.choices[0].message.content, reply.usage.total_tokens) == ("one two", 5)
+    assert json.loads(llm.payloads[0]) == {
+        "job_type": "LLM_INFER",
+        "messages": ASK["messages"],
+        "max_tokens": 5,
+        "top_p": 0.5,
+        "stop": ["x"],
+        "model": MODEL,
+    }
+
+
+async def test_text_is_streamed_as_it_comes(node: Node, client: openai.AsyncOpenAI) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        llm.pieces.put_nowait("one")
+        stream = await chat(client, stream=True)
+        assert stream.response.headers["X-Dispatch-Job-Id"] == await only_job(node)
+        assert (await anext(stream)).choices[0].delta.role == "assistant"
+        assert (await anext(stream)).choices[0].delta.content == "one"
+        llm.pieces.put_nowait(" two")
+        llm.pieces.put_nowait(DONE)
+        rest = [chunk.choices[0] async for chunk in stream]
+    assert "".join(choice.delta.content or "" for choice in rest) == " two"
+    assert rest[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_closing_the_connection_cancels_the_job_and_frees_the_place(
+    node: Node, client: openai.AsyncOpenAI, stream: bool
+) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        asking = asyncio.create_task(chat(client, stream=stream))
+        await told(llm.started)  # nothing has been said yet: as amid a long prompt
+        asking.cancel()
+        await told(llm.stopped)
+        job = await node.until(await only_job(node), "failed")
+        assert job["result"] == {"error": "cancelled"}
+        llm.pieces.put_nowait(DONE)
+        assert (await chat(client)).choices[0].message.content == "one two"
+
+
+async def test_leaving_a_stream_midway_cancels_the_job(
+    node: Node, client: openai.AsyncOpenAI
+) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        llm.pieces.put_nowait("one")
+        async with await chat(client, stream=True) as stream:
+            await anext(stream)
+        await told(llm.stopped)
+        job = await node.until(await only_job(node), "failed")
+        assert job["result"] == {"error": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "code"),
+    [
+        ("prompt_too_long", 400, "context_length_exceeded"),
+        ("invalid_payload: x", 400, "invalid_payload"),
+        ("timeout", 504, "timeout"),
+        ("odd", 500, "odd"),
+    ],
+)
+async def test_failures_have_a_status(
+    node: Node, client: openai.AsyncOpenAI, reason: str, status: int, code: str
+) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        llm.pieces.put_nowait(ExecutionFailed(reason, final=True))
+        with pytest.raises(openai.APIStatusError) as caught:
+            await chat(client)
+    assert (caught.value.status_code, caught.value.code) == (status, code)
+    assert caught.value.response.headers["X-Dispatch-Job-Id"] == await only_job(node)
+    assert len(llm.payloads) == 1
+
+
+async def test_a_cancelled_job_is_not_asked_for_again(
+    node: Node, client: openai.AsyncOpenAI
+) -> None:
+    llm = Script()
+    async with named_worker(node, llm):
+        asking = asyncio.create_task(chat(client))
+        await told(llm.started)
+        async with node.http.delete(f"{node.url}/v1/jobs/{await only_job(node)}"):
+            pass
+        with pytest.raises(openai.ConflictError) as caught:
+            await asking
+    assert caught.value.code == "cancelled"
+    await only_job(node)
+
+
+async def test_nobody_to_do_it(node: Node, client: openai.AsyncOpenAI) -> None:
+    asking = asyncio.create_task(chat(client, model=None))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await node.parts.coordinator.list_jobs(ANY):
+            await asyncio.sleep(0.005)
+    await node.pass_time(32)
+    with pytest.raises(openai.InternalServerError) as caught:
+        await asking
+    assert (caught.value.status_code, caught.value.code) == (503, "no_eligible_worker")
+
+
+@pytest.mark.parametrize("text", ["one two", "another"])
+async def test_another_attempt_goes_on_with_the_text_or_ends_the_stream(
+    node: Node, client: openai.AsyncOpenAI, text: str
+) -> None:
+    async with foreign_worker(node.http, node.url) as lost:
+        await lost.register("LLM_INFER", version="x", models=[MODEL])
+        opening = asyncio.create_task(chat(client, stream=True))
+        job_id = (await lost.expect("job_assign"))["job_id"]
+        await lost.send(type="job_progress", job_id=job_id, delta="one")
+        stream = await opening
+    llm = Script()
+    async with named_worker(node, llm):
+        llm.pieces.put_nowait(text)
+        llm.pieces.put_nowait(DONE | {"text": text})
+        if text.startswith("one"):
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            assert "".join(pieces) == text
+        else:
+            with pytest.raises(openai.APIError) as caught:
+                [chunk async for chunk in stream]
+            assert caught.value.code == "text_diverged"
