@@ -37,13 +37,14 @@ class Guard:
 class Connection(RequestHandler):
     """aiohttp's connection under a guard, with errors in JSON."""
 
-    __slots__ = ("_address", "_guard", "_head_timer")
+    __slots__ = ("_address", "_gone", "_guard", "_head_timer")
 
     def __init__(self, manager: web.Server, guard: Guard, **settings: Any) -> None:
         super().__init__(manager, **settings)
         self._guard = guard
         self._address = ""
         self._head_timer: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Event | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -58,6 +59,8 @@ class Connection(RequestHandler):
         """A client has gone."""
         self._head_arrived()
         self._guard.release(self._address)
+        if self._gone is not None:
+            self._gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -84,6 +87,12 @@ class Connection(RequestHandler):
         response = json_response(error_body(sentence, code_of(status)), status)
         response.force_close()
         return response
+
+    async def client_gone(self) -> None:
+        """Waits until the client has gone, which aiohttp tells no handler."""
+        if self.transport is not None:
+            self._gone = asyncio.Event()
+            await self._gone.wait()
 
     def _expect_head(self) -> None:
         loop = asyncio.get_running_loop()

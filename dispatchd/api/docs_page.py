@@ -65,7 +65,7 @@ def _group(document: Json, name: str) -> str:
 def _route(method: str, path: str, operation: Json) -> str:
     about = f"<p>{_prose(operation['description'])}</p>" if "description" in operation else ""
     return (
-        f"<details open><summary><b>{method}</b> <code>{escape(path)}</code> –"
+        f"<details><summary><b>{method}</b> <code>{escape(path)}</code> –"
         f" {escape(operation['summary'])}</summary><div>{about}"
         f"{_list('Parameters', [_parameter(each) for each in operation['parameters']])}"
         f"{_body(operation)}"

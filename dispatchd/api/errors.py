@@ -166,10 +166,11 @@ def _reply(error: DispatchError) -> web.Response:
     body = error_body(str(error), error.code, detail=detail, hint=HINTS.get(error.code))
     if isinstance(error, NoTrustedWorker):
         body["job_id"] = error.job_id
-    return json_response(body, STATUS[error.code], _retry_after(error))
+    return json_response(body, STATUS[error.code], retry_after(error))
 
 
-def _retry_after(error: DispatchError) -> dict[str, str] | None:
+def retry_after(error: DispatchError) -> dict[str, str] | None:
+    """The header that says when to try again, where that may help."""
     if isinstance(error, TooMany):
         return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
     if isinstance(error, StoreUnavailable | Stopping):

@@ -7,18 +7,19 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
-from types import MappingProxyType
 from typing import Literal, Self
 
 from aiohttp import web
 from msgspec import Struct
 
 from dispatchd.api.body import json_text
+from dispatchd.api.connection import Connection
 from dispatchd.api.errors import json_response
 from dispatchd.api.openai_errors import JOB_ID_HEADER, Problem, Refused, shaped
 from dispatchd.api.openai_replies import ChatStyle, Result, Style, TextStyle, Writer, result_of
 from dispatchd.api.openai_schema import Asked, parse_chat, parse_text
-from dispatchd.api.openai_stream import chunks, send
+from dispatchd.api.openai_stream import chunks
+from dispatchd.api.sse import send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.follow import EndNews, News, Place
 from dispatchd.core.clock import Clock
@@ -26,8 +27,6 @@ from dispatchd.core.errors import DispatchError, Stopping
 from dispatchd.core.job import JobType
 from dispatchd.core.limits import Limits
 
-# aiohttp tells no handler that its client has gone, so that has to be looked at.
-_LOOK_SECONDS = 0.05
 _OWNER = "dispatchd"
 
 
@@ -50,6 +49,7 @@ class OpenAiRoutes:
         self._coordinator = coordinator
         self._clock = clock
         self._limits = limits
+        self._since = clock.now() // 1000  # the models' `created`: nobody tells when they were made
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
@@ -65,13 +65,13 @@ class OpenAiRoutes:
         return await self._answer(request, _TEXT)
 
     async def _models(self, _: web.Request) -> web.Response:
-        models = [_model_card(name) for name in await self._known_models()]
+        models = [self._card(name) for name in await self._known_models()]
         return json_response({"object": "list", "data": models})
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
         await self._check_model(name)
-        return json_response(_model_card(name))
+        return json_response(self._card(name))
 
     async def _answer(self, request: web.Request, kind: _Kind) -> web.StreamResponse:
         asked = kind.parse(await json_text(request, self._limits))
@@ -86,11 +86,14 @@ class OpenAiRoutes:
             async with _Hearing(self._coordinator, request, job_id) as hearing:
                 news = hearing.news(kind.asks)
                 if asked.stream:
-                    return await send(request, chunks(writer, news), headers)
+                    return await send_events(request, chunks(writer, news), headers)
                 results = [each async for each in news if isinstance(each, Result)]
                 return json_response(writer.reply(results[0]), headers=headers)
         except Refused as error:
             raise Refused(error.problem, headers | (error.headers or {})) from None
+
+    def _card(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}
 
     async def _check_model(self, name: str) -> None:
         known = await self._known_models()
@@ -137,22 +140,12 @@ class _Hearing:
         raise Stopping
 
     async def _cancel_when_gone(self) -> None:
-        while not _is_gone(self._request):  # noqa: ASYNC110 - aiohttp has no such event
-            await asyncio.sleep(_LOOK_SECONDS)
+        connection = self._request.protocol
+        assert isinstance(connection, Connection)  # noqa: S101 - for the types: app.py makes no other
+        await connection.client_gone()
         await self._cancel()
 
     async def _cancel(self) -> None:
         # It may have ended just now; and who has gone cannot be told what else went wrong.
         with contextlib.suppress(DispatchError):
             await self._coordinator.cancel(self._job_id)
-
-
-def _is_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-_MODEL = MappingProxyType({"object": "model", "created": 0, "owned_by": _OWNER})
-
-
-def _model_card(name: str) -> dict[str, object]:
-    return {"id": name} | dict(_MODEL)

@@ -1,16 +1,14 @@
 """Errors as OpenAI's clients read them: an object with `message`, `type`, `param` and `code`."""
 
 import logging
-import math
 import re
 from types import MappingProxyType
 
-import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from dispatchd.api.errors import HINTS, STATUS, Handler, code_of, raw_response
-from dispatchd.core.errors import DispatchError, Invalid, Stopping, StoreUnavailable, TooMany
+from dispatchd.api.errors import HINTS, STATUS, Handler, code_of, json_response, retry_after
+from dispatchd.core.errors import DispatchError, Invalid
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +17,6 @@ JOB_ID_HEADER = "X-Dispatch-Job-Id"
 NO_RETRY = MappingProxyType({"x-should-retry": "false"})
 
 _SERVER_ERROR = 500
-_RETRY_SECONDS = 5
 _TYPES = MappingProxyType({404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"})
 _FIELD = re.compile(r"(?P<field>[\w.\[\]]+)(?:: | is missing| must )")
 
@@ -118,7 +115,7 @@ def shaped(handler: Handler) -> Handler:
         except Refused as error:
             return _reply(error.problem, error.headers)
         except DispatchError as error:
-            return _reply(problem_of(error), _retry_after(error))
+            return _reply(problem_of(error), retry_after(error))
         except web.HTTPException as error:
             return _reply(Problem(error.status, error.reason, code_of(error.status)))
         except Exception:
@@ -129,12 +126,4 @@ def shaped(handler: Handler) -> Handler:
 
 
 def _reply(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
-    return raw_response(msgspec.json.encode(problem.body()), problem.status, headers)
-
-
-def _retry_after(error: DispatchError) -> dict[str, str] | None:
-    if isinstance(error, TooMany):
-        return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
-    if isinstance(error, StoreUnavailable | Stopping):
-        return {"Retry-After": str(_RETRY_SECONDS)}
-    return None
+    return json_response(problem.body(), problem.status, headers)

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dispatchd.api.openai_errors import invalid, unsupported
-from dispatchd.api.schema import MAX_TOKENS_MAX, LlmPayload, NonEmpty, UserId, decode
+from dispatchd.api.schema import MAX_TOKENS_MAX, LlmPayload, NonEmpty, Tokens, UserId, decode
 from dispatchd.coordinator.coordinator import Order
 from dispatchd.core.job import JobType, Privacy, Tier
 
@@ -83,8 +83,8 @@ class _Call(Struct, frozen=True, kw_only=True):
     """What both kinds of call may carry."""
 
     model: NonEmpty | None = None
-    max_tokens: float | None = None
-    max_completion_tokens: float | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
@@ -122,7 +122,7 @@ class ChatCall(_Call, frozen=True, kw_only=True):
 class TextCall(_Call, frozen=True, kw_only=True):
     """The body of a text completion."""
 
-    prompt: str | list[Any]
+    prompt: NonEmpty | Annotated[list[Any], Meta(min_length=1, max_length=1)]
 
 
 class Asked(Struct, frozen=True):

@@ -1,21 +1,13 @@
 """Streams as OpenAI's clients read them: events with a chunk each, and `[DONE]`."""
 
-import asyncio
-from collections.abc import AsyncIterator
-
-from aiohttp import web
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from dispatchd.api.openai_errors import Problem, Refused, problem_of
 from dispatchd.api.openai_replies import Result, Writer, event
+from dispatchd.api.sse import KEEP_ALIVE
 from dispatchd.coordinator.follow import News, Quiet, TextNews
 from dispatchd.core.errors import DispatchError
 
-_SLOW_SECONDS = 10.0
-_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-}
 _DIVERGED = Problem(
     502, "The job was begun again and its text is another than what was sent", "text_diverged"
 )
@@ -47,8 +39,23 @@ class Told:
             raise Refused(_DIVERGED)
 
 
-async def chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncIterator[str]:
-    """The events of a stream; nothing comes before the first text, the end, or a quiet while."""
+async def chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncGenerator[str]:
+    """The events of a stream; nothing comes before the first text, the end, or a quiet while.
+
+    What goes wrong before the first event is raised, so that it gets a status of its own.
+    """
+    begun = False
+    try:
+        async for text in _chunks(writer, news):
+            begun = True
+            yield text
+    except (Refused, DispatchError) as error:
+        if not begun:
+            raise
+        yield event(problem_of(error).body())
+
+
+async def _chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncIterator[str]:
     told, opened = Told(), False
     async for each in news:
         text = told.more(each) if isinstance(each, TextNews) else ""
@@ -59,36 +66,8 @@ async def chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncIte
         if text:
             yield writer.piece(text)
         elif isinstance(each, Quiet):
-            yield ": still here\n\n"
+            yield KEEP_ALIVE
         elif isinstance(each, Result):
             told.check(each.text)
             for closing in writer.closing(each):
                 yield closing
-
-
-async def send(
-    request: web.Request, events: AsyncIterator[str], headers: dict[str, str]
-) -> web.StreamResponse:
-    """Sends events as they come; a reader that is too slow is dropped.
-
-    What goes wrong before the first event is raised, so that it gets a status of its own.
-    """
-    response = web.StreamResponse(headers=_HEADERS | headers)
-    try:
-        async for text in events:
-            await _write(request, response, text)
-    except (Refused, DispatchError) as error:
-        if not response.prepared:
-            raise
-        await _write(request, response, event(problem_of(error).body()))
-    except (TimeoutError, ConnectionError):
-        if request.transport is not None:
-            request.transport.abort()
-    return response
-
-
-async def _write(request: web.Request, response: web.StreamResponse, text: str) -> None:
-    if not response.prepared:
-        await response.prepare(request)
-    async with asyncio.timeout(_SLOW_SECONDS):
-        await response.write(text.encode())

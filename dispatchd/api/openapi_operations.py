@@ -5,6 +5,8 @@ from typing import Any
 from msgspec import Struct
 
 from dispatchd.api import openapi_shapes as shapes
+from dispatchd.api.openai_errors import JOB_ID_HEADER
+from dispatchd.api.openai_schema import ChatCall, TextCall
 from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate
 from dispatchd.core.job import JobStatus, JobType
 
@@ -82,7 +84,8 @@ _USER = Parameter(
     name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
 )
 _REPLAY = ("Idempotent-Replay", "`true` where the job was committed before with this key.")
-_JOB_ID = ("X-Dispatch-Job-Id", "The job that the call has become.")
+_JOB_ID = (JOB_ID_HEADER, "The job that the call has become.")
+_MODEL = Parameter(name="id", place="path", shape=TEXT, required=True, about="The model's name.")
 _BODY_ERRORS = (400, 408, 413, 415, 417)
 
 
@@ -99,6 +102,25 @@ def _commit(tier: str) -> Operation:
         reply=shapes.Committed,
         headers=(_REPLAY,),
         errors=(*_BODY_ERRORS, 409, 422, 429, 503),
+    )
+
+
+def _completion(path: str, summary: str, body: Any, reply: Any) -> Operation:
+    return Operation(
+        method="post",
+        path=path,
+        group="OpenAI",
+        summary=summary,
+        about=(
+            "As OpenAI's clients send it, streaming or not: each call is an LLM_INFER job at the"
+            " FAST tier. Closing the connection cancels the job."
+        ),
+        body=body,
+        reply=reply,
+        media_types=("application/json", "text/event-stream"),
+        headers=(_JOB_ID,),
+        errors=(*_BODY_ERRORS, 404, 409, 422, 429, 502, 503, 504),
+        error=shapes.OpenAiError,
     )
 
 
@@ -142,6 +164,19 @@ OPERATIONS = (
         parameters=(_ID,),
         errors=(404, 503),
     ),
+    _completion("/v1/chat/completions", "Answer a chat", ChatCall, shapes.ChatReply),
+    _completion("/v1/completions", "Answer a prompt", TextCall, shapes.TextReply),
+    _get(
+        *("/v1/models", "OpenAI", "The models that connected workers have", shapes.ModelList),
+        errors=(503,),
+        error=shapes.OpenAiError,
+    ),
+    _get(
+        *("/v1/models/{id}", "OpenAI", "One model", shapes.Model),
+        parameters=(_MODEL,),
+        errors=(404, 503),
+        error=shapes.OpenAiError,
+    ),
     Operation(
         method="post",
         path="/v1/trust/create",
@@ -175,5 +210,4 @@ OPERATIONS = (
     ),
     _get("/openapi.json", "Node", "This document", OBJECT),
     _get("/docs", "Node", "This document as a page", TEXT, media_types=("text/html",)),
-    _get("/v1/models", "Node", "The models that connected workers have", OBJECT, errors=(503,)),
 )

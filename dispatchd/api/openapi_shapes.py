@@ -157,3 +157,90 @@ class Error(Struct):
     detail: str | UnsetType = UNSET
     hint: str | UnsetType = UNSET
     job_id: Annotated[Id, Meta(description="With no_trusted_worker only.")] | UnsetType = UNSET
+
+
+class Model(Struct):
+    """A model as OpenAI's clients read it; `created` is when this node started."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(Struct):
+    """The models that connected workers have."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Usage(Struct):
+    """What was read and what was written, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AssistantMessage(Struct):
+    """The answer."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(Struct):
+    """The one choice of a chat's reply."""
+
+    index: Literal[0]
+    message: AssistantMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextChoice(Struct):
+    """The one choice of a prompt's reply."""
+
+    index: Literal[0]
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class _Completion(Struct, kw_only=True):
+    id: str
+    created: int
+    model: str
+    system_fingerprint: None
+    usage: Usage | None
+
+
+class ChatReply(_Completion, kw_only=True):
+    """A whole reply to a chat; `usage` is null where the worker counts no tokens."""
+
+    object: Literal["chat.completion"]
+    choices: Annotated[list[ChatChoice], Meta(min_length=1, max_length=1)]
+
+
+class TextReply(_Completion, kw_only=True):
+    """A whole reply to a prompt; `usage` is null where the worker counts no tokens."""
+
+    object: Literal["text_completion"]
+    choices: Annotated[list[TextChoice], Meta(min_length=1, max_length=1)]
+
+
+class OpenAiProblem(Struct):
+    """What went wrong, and which parameter is at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAiError(Struct):
+    """An error as OpenAI's clients read it."""
+
+    error: OpenAiProblem

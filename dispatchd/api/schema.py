@@ -37,9 +37,11 @@ class MissingFields(Invalid):
 UserId = Annotated[
     str, Meta(min_length=1, max_length=USER_ID_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\Z")
 ]
-_WHOLE_TOKENS = Meta(
-    extra_json_schema={"multipleOf": 1, "minimum": 1, "maximum": MAX_TOKENS_MAX}
-)  # for the OpenAPI document only: `LlmPayload` checks it, with a better sentence
+Tokens = Annotated[
+    float, Meta(extra_json_schema={"multipleOf": 1, "minimum": 1, "maximum": MAX_TOKENS_MAX})
+]
+"""A whole number, also one like 256.0. The limits are for the OpenAPI document only: the types
+that have such a field check it, with better sentences."""
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
@@ -85,7 +87,7 @@ class LlmPayload(Struct, frozen=True):
 
     job_type: JobType
     prompt: NonEmpty | None = None
-    max_tokens: Annotated[float, _WHOLE_TOKENS] | None = None
+    max_tokens: Tokens | None = None
     model: NonEmpty | None = None
     messages: Annotated[list[Message], Meta(min_length=1)] | None = None
     system: str | None = None

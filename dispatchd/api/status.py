@@ -24,7 +24,6 @@ class StatusRoutes:
         """Registers the routes."""
         router.add_get("/v1/health", guarded(self._health))
         router.add_get("/v1/workers", guarded(self._workers))
-        router.add_get("/v1/models", guarded(self._models))
 
     async def _health(self, _: web.Request) -> web.Response:
         problems = self._coordinator.problems
@@ -39,15 +38,6 @@ class StatusRoutes:
     async def _workers(self, _: web.Request) -> web.Response:
         workers = await self._coordinator.workers()
         return json_response({"workers": [_shown(seat, record) for seat, record in workers]})
-
-    async def _models(self, _: web.Request) -> web.Response:
-        """In the shape that OpenAI's clients read."""
-        workers = await self._coordinator.workers()
-        names = {name for seat, _ in workers for name in seat.card.models}
-        models = [
-            {"id": name, "object": "model", "owned_by": "dispatchd"} for name in sorted(names)
-        ]
-        return json_response({"object": "list", "data": models})
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""

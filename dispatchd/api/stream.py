@@ -1,29 +1,18 @@
-"""A job's events as server-sent events.
+"""A job's life as server-sent events."""
 
-Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
-"""
-
-import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from aiohttp import web
 
 from dispatchd.api.errors import guarded
 from dispatchd.api.jobs import job_text
+from dispatchd.api.sse import KEEP_ALIVE, send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.follow import EndNews, News, Place, Quiet, StatusNews, TextNews
 
-_SLOW_SECONDS = 10.0
 _LAST_ID = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-}
 
 
 class StreamRoutes:
@@ -43,22 +32,6 @@ class StreamRoutes:
         return await send_events(request, (_event(each) async for each in news))
 
 
-async def send_events(request: web.Request, events: AsyncGenerator[str]) -> web.StreamResponse:
-    """Sends events as they come. A reader that is too slow is dropped, and may come back."""
-    response = web.StreamResponse(headers=_HEADERS)
-    await response.prepare(request)
-    async with aclosing(events):
-        async for event in events:
-            try:
-                async with asyncio.timeout(_SLOW_SECONDS):
-                    await response.write(event.encode())
-            except (TimeoutError, ConnectionError):
-                if request.transport is not None:
-                    request.transport.abort()
-                return response
-    return response
-
-
 def _place(request: web.Request) -> Place:
     """Where a watcher that comes back had stopped reading."""
     match = _LAST_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
@@ -74,7 +47,7 @@ def _event(news: News) -> str:
         case EndNews(job=job, place=place):
             return _print("done", job_text(job), place)
         case Quiet():
-            return ": still here\n\n"
+            return KEEP_ALIVE
 
 
 def _print(name: str, data: str, place: Place) -> str:

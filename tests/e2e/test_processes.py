@@ -4,13 +4,13 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import ENDS, LLM, TASK, Client
-from tests.support.process import Process, dispatchd, free_port
+from tests.support.machines import Machines
+from tests.support.process import Process, free_port
 
 LONG_LLM = LLM | {"max_tokens": 200}
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -18,27 +18,6 @@ SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 ENDINGS = pytest.mark.parametrize(
     ("number", "grace"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--grace", "0"))]
 )
-
-
-class Machines:
-    """Starts processes whose state lies in folders of one test."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def run(self, *more: str, data: str = "node") -> AbstractContextManager[Process]:
-        port = () if "--port" in more else ("--port", "0")
-        folder = str(self._folder / data)
-        arguments = ("run", "--testnet", *port, "--data-dir", folder, *more)
-        return dispatchd(*arguments, home=self._folder / "home")
-
-    def coordinator(self, *more: str) -> AbstractContextManager[Process]:
-        return self.run("--no-worker", *more)
-
-    def worker(self, url: str, *more: str, data: str = "worker") -> AbstractContextManager[Process]:
-        folder = str(self._folder / data)
-        arguments = ("worker", "--coordinator", url, "--data-dir", folder, *more)
-        return dispatchd(*arguments, home=self._folder / "home")
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
-"""A node with the embedded model, and OpenAI's own clients for it."""
+"""Nodes with the embedded model, worker near and far, and OpenAI's own clients for them."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import openai
 import pytest
 
-from tests.support.process import dispatchd
+from tests.support.machines import Place, network
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("node")
-    with dispatchd("run", "--testnet", "--port", "0", home=home) as process:
-        yield process.url()
+@pytest.fixture(scope="module", params=Place)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with network(request.param, tmp_path_factory.mktemp("network")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,16 +3,22 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
 import pytest
 
 from dispatchd.core.errors import ExecutionFailed
-from dispatchd.core.job import JobFilter
-from tests.openai.named import MODEL, PATIENCE_SECONDS, Script, named_worker
+from dispatchd.core.job import JobFilter, JobType
+from dispatchd.worker import Executor
+from tests.support.executors import Scripted
 from tests.support.foreign import foreign_worker
 from tests.support.node import Node
+from tests.support.ours import our_worker
+
+MODEL = "org/scripted"
+PATIENCE_SECONDS = 10
 
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 ANY = JobFilter(user_id=None, status=None, after=None, limit=9)
@@ -42,13 +48,23 @@ async def only_job(node: Node) -> str:
     return str(job["id"])
 
 
+@asynccontextmanager
+async def named_worker(node: Node, executor: Executor) -> AsyncIterator[None]:
+    """A connected worker with the model `MODEL`, until the end of the block."""
+    async with our_worker(node.url, {JobType.LLM_INFER: executor}, models=(MODEL,)):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not len(node.parts.seats):
+                await asyncio.sleep(0.002)
+        yield
+
+
 async def told(event: asyncio.Event) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         await event.wait()
 
 
 async def test_a_remote_worker_gets_what_was_asked(node: Node, client: openai.AsyncOpenAI) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         llm.pieces.put_nowait(DONE)
         reply = await chat(client, max_completion_tokens=5, stop=["x"], top_p=0.5)
@@ -66,7 +82,7 @@ async def test_a_remote_worker_gets_what_was_asked(node: Node, client: openai.As
 
 
 async def test_text_is_streamed_as_it_comes(node: Node, client: openai.AsyncOpenAI) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         llm.pieces.put_nowait("one")
         stream = await chat(client, stream=True)
@@ -84,7 +100,7 @@ async def test_text_is_streamed_as_it_comes(node: Node, client: openai.AsyncOpen
 async def test_closing_the_connection_cancels_the_job_and_frees_the_place(
     node: Node, client: openai.AsyncOpenAI, stream: bool
 ) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         asking = asyncio.create_task(chat(client, stream=stream))
         await told(llm.started)  # nothing has been said yet: as amid a long prompt
@@ -99,7 +115,7 @@ async def test_closing_the_connection_cancels_the_job_and_frees_the_place(
 async def test_leaving_a_stream_midway_cancels_the_job(
     node: Node, client: openai.AsyncOpenAI
 ) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         llm.pieces.put_nowait("one")
         async with await chat(client, stream=True) as stream:
@@ -121,7 +137,7 @@ async def test_leaving_a_stream_midway_cancels_the_job(
 async def test_failures_have_a_status(
     node: Node, client: openai.AsyncOpenAI, reason: str, status: int, code: str
 ) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         llm.pieces.put_nowait(ExecutionFailed(reason, final=True))
         with pytest.raises(openai.APIStatusError) as caught:
@@ -134,7 +150,7 @@ async def test_failures_have_a_status(
 async def test_a_cancelled_job_is_not_asked_for_again(
     node: Node, client: openai.AsyncOpenAI
 ) -> None:
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         asking = asyncio.create_task(chat(client))
         await told(llm.started)
@@ -167,7 +183,7 @@ async def test_another_attempt_goes_on_with_the_text_or_ends_the_stream(
         job_id = (await lost.expect("job_assign"))["job_id"]
         await lost.send(type="job_progress", job_id=job_id, delta="one")
         stream = await opening
-    llm = Script()
+    llm = Scripted()
     async with named_worker(node, llm):
         llm.pieces.put_nowait(text)
         llm.pieces.put_nowait(DONE | {"text": text})

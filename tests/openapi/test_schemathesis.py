@@ -16,9 +16,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from dispatchd.api.openapi import document
-from dispatchd.api.openapi_operations import OPERATIONS, Operation
+from dispatchd.api.openapi_operations import OPERATIONS, TEXT, Operation
+from dispatchd.core.job import JobType
 from dispatchd.core.network import MONAD
+from tests.support.executors import Instant
 from tests.support.node import Node
+from tests.support.ours import our_worker
 
 CHECKS = [
     not_a_server_error,
@@ -27,8 +30,13 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-# What is well formed may still be refused here: a PRIVATE job without its worker, a wrong code.
-PICKY = ("/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/trust/claim")
+# What is well formed may still be refused here: a PRIVATE job without its worker, a wrong code,
+# a model that nobody has.
+PICKY = (
+    *("/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/trust/claim"),
+    *("/v1/chat/completions", "/v1/completions"),
+)
+ANSWER: dict[str, object] = {"text": "", "model": "m", "prompt_tokens": 1, "completion_tokens": 0}
 EXAMPLES = settings(
     max_examples=12,
     deadline=None,
@@ -37,11 +45,17 @@ EXAMPLES = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+
+def can_be_wrong(operation: Operation) -> bool:
+    return any(parameter.shape is not TEXT for parameter in operation.parameters)
+
+
 CASES = [
     pytest.param(each, mode, id=f"{each.method} {each.path} {mode.value}")
     for each in OPERATIONS
     for mode in schemathesis.GenerationMode
-    if mode.is_positive or each.parameters or each.body  # else there is nothing to get wrong
+    if mode.is_positive or each.body or can_be_wrong(each)
 ]
 
 
@@ -59,4 +73,5 @@ async def test_a_route_keeps_its_word(
         response = case.call(base_url=node.url, timeout=5)
         case.validate_response(response, checks=checks)
 
-    await asyncio.to_thread(ask)
+    async with our_worker(node.url, {JobType.LLM_INFER: Instant(ANSWER)}, models=("m",)):
+        await asyncio.to_thread(ask)

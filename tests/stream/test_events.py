@@ -1,15 +1,15 @@
 """A job's life as server-sent events, and cancelling, from a worker over a real socket."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from dispatchd.core.job import JobType
-from dispatchd.worker import Output
 from tests.support.events import events, read_all
+from tests.support.executors import Scripted
 from tests.support.foreign import foreign_worker
 from tests.support.node import Node
 from tests.support.ours import our_worker
@@ -17,25 +17,6 @@ from tests.support.ours import our_worker
 PROMPT = {"job_type": "LLM_INFER", "prompt": "Hello"}
 SUMMARIZE = {"job_type": "TASK", "task_type": "summarize", "input": "A text."}
 PATIENCE_SECONDS = 10
-
-
-class Script:
-    """An executor that says what the test lets it say."""
-
-    def __init__(self) -> None:
-        self.started = asyncio.Event()
-        self.stopped = asyncio.Event()
-        self.pieces: asyncio.Queue[str | dict[str, object]] = asyncio.Queue()
-
-    async def run(self, payload: str) -> AsyncGenerator[str | Output]:
-        self.started.set()
-        try:
-            while isinstance(piece := await self.pieces.get(), str):
-                yield piece
-        except (GeneratorExit, asyncio.CancelledError):
-            self.stopped.set()
-            raise
-        yield Output(piece)
 
 
 def stream(node: Node, job_id: str, **headers: str) -> Any:
@@ -51,7 +32,7 @@ async def next_delta(reader: AsyncIterator[tuple[str, Any, str]]) -> tuple[str, 
 
 
 async def test_watchers_early_late_and_after_the_end_read_the_same(node: Node) -> None:
-    llm = Script()
+    llm = Scripted()
     async with our_worker(node.url, {JobType.LLM_INFER: llm}):
         job_id = await node.commit(PROMPT)
         async with stream(node, job_id) as early:
@@ -77,7 +58,7 @@ async def test_watchers_early_late_and_after_the_end_read_the_same(node: Node) -
 
 
 async def test_a_watcher_that_comes_back_reads_on_where_it_was(node: Node) -> None:
-    llm = Script()
+    llm = Scripted()
     async with our_worker(node.url, {JobType.LLM_INFER: llm}):
         job_id = await node.commit(PROMPT)
         llm.pieces.put_nowait("one ")
@@ -103,7 +84,7 @@ async def test_states_are_told_as_they_come_and_text_of_a_lost_attempt_is_void(n
             assert (await anext(reader))[1] == {"status": "running"}
             assert (await anext(reader))[1] == {"delta": "false start"}
         assert (await anext(reader))[1] == {"status": "pending"}
-        llm = Script()
+        llm = Scripted()
         async with our_worker(node.url, {JobType.LLM_INFER: llm}):
             llm.pieces.put_nowait("right")
             llm.pieces.put_nowait({"text": "right"})
@@ -123,7 +104,7 @@ async def delete(node: Node, job_id: str) -> tuple[int, dict[str, Any]]:
 
 
 async def test_cancelling_a_running_job_stops_its_worker_and_frees_its_place(node: Node) -> None:
-    llm = Script()
+    llm = Scripted()
     async with our_worker(node.url, {JobType.LLM_INFER: llm}):
         job_id = await node.commit(PROMPT)
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -218,7 +199,7 @@ async def test_a_job_with_our_fields_goes_only_to_workers_that_know_them(node: N
         extended = await node.commit(PROMPT | {"temperature": 0.5})
         plain = await node.commit(PROMPT)
         assert (await worker.expect("job_assign"))["job_id"] == plain
-        llm = Script()
+        llm = Scripted()
         async with our_worker(node.url, {JobType.LLM_INFER: llm}):
             llm.pieces.put_nowait({"text": "x"})
             await node.until(extended, "completed")

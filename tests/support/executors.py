@@ -29,3 +29,36 @@ class Gated:
         if isinstance(self.result, Exception):
             raise self.result
         yield Output(self.result)
+
+
+class Scripted:
+    """Says what a test puts into `pieces`: text, at last the output, or an error."""
+
+    def __init__(self) -> None:
+        self.payloads: list[str] = []
+        self.started = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.pieces: asyncio.Queue[str | dict[str, object] | Exception] = asyncio.Queue()
+
+    async def run(self, payload: str) -> AsyncGenerator[str | Output]:
+        self.payloads.append(payload)
+        self.started.set()
+        try:
+            while isinstance(piece := await self.pieces.get(), str):
+                yield piece
+        except (GeneratorExit, asyncio.CancelledError):
+            self.stopped.set()
+            raise
+        if isinstance(piece, Exception):
+            raise piece
+        yield Output(piece)
+
+
+class Instant:
+    """Gives the same output at once."""
+
+    def __init__(self, result: dict[str, object]) -> None:
+        self._output = Output(result)
+
+    async def run(self, payload: str) -> AsyncGenerator[str | Output]:
+        yield self._output

@@ -25,6 +25,7 @@ async def our_worker(
     places: int = 1,
     key: WorkerKey | None = None,
     clock: Clock | None = None,
+    models: tuple[str, ...] = (),
 ) -> AsyncIterator[WorkerKey]:
     """A worker of ours, connected to a coordinator for as long as the block runs."""
     key = key or WorkerKey.generate()
@@ -35,6 +36,7 @@ async def our_worker(
         provider_type=ProviderType.DESKTOP,
         slots=slots,
         version=__version__,
+        models=models,
     )
     source = RemoteCoordinator(Dialler(URL(url), clock), card, key, clock)
     parts = [
