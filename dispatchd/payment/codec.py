@@ -152,10 +152,11 @@ def response_headers(settlement: Settlement, network_name: str | None = None) ->
 
 def settlement_json(settlement: Settlement, network_name: str) -> dict[str, object]:
     """How a payment ended, as facilitators and response headers write it."""
-    reason = {} if settlement.success else {"errorReason": settlement.reason or Reason.SETTLE_ERROR}
-    payer = {"payer": settlement.payer} if settlement.payer else {}
-    place = {"transaction": settlement.transaction or "", "network": network_name}
-    return {"success": settlement.success} | reason | place | payer
+    said: dict[str, object] = {"success": settlement.success}
+    if not settlement.success:
+        said["errorReason"] = settlement.reason or Reason.SETTLE_ERROR
+    said |= {"transaction": settlement.transaction or "", "network": network_name}
+    return said | ({"payer": settlement.payer} if settlement.payer else {})
 
 
 def encode_header(value: object) -> str:
