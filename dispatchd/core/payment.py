@@ -78,7 +78,7 @@ class Offer(Struct, frozen=True, kw_only=True):
     scheme: str = "exact"
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, kw_only=True):
     """Whether a facilitator takes a payment; `reason` is a code, `detail` a sentence."""
 
     valid: bool
@@ -87,7 +87,7 @@ class Verdict(Struct, frozen=True):
     detail: str | None = None
 
 
-class Settlement(Struct, frozen=True):
+class Settlement(Struct, frozen=True, kw_only=True):
     """How the moving of money ended: the transaction, or the reason why there is none."""
 
     success: bool
@@ -95,3 +95,4 @@ class Settlement(Struct, frozen=True):
     payer: str | None = None
     transaction: str | None = None
     reason: str | None = None
+    detail: str | None = None

@@ -155,6 +155,7 @@ def settlement_json(settlement: Settlement, network_name: str) -> dict[str, obje
     said: dict[str, object] = {"success": settlement.success}
     if not settlement.success:
         said["errorReason"] = settlement.reason or Reason.SETTLE_ERROR
+        said |= {"errorMessage": settlement.detail} if settlement.detail else {}
     said |= {"transaction": settlement.transaction or "", "network": network_name}
     return said | ({"payer": settlement.payer} if settlement.payer else {})
 

@@ -1,6 +1,7 @@
 """A facilitator behind HTTP. An answer that is not clear is no answer: `FacilitatorAway`."""
 
 import re
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -23,6 +24,8 @@ ANSWER_BYTES_MAX = 64 * 1024
 _DETAIL_CHARS_MAX = 500
 _SERVER_ERROR = 500
 _OK, _REDIRECT, _REFUSED = 200, 300, 400
+_NOT_OF_THE_PAYMENT = frozenset({401, 403, 404, 405, 408, 425, 429})
+"""Refusals of who asks, or where or how often: no answer to what was asked."""
 _CODE = re.compile(r"[A-Za-z0-9_]{1,100}")
 _UNCLEAR = frozenset({Reason.PENDING, Reason.SETTLE_ERROR})
 """Said of a transaction that may yet be, or come to be, on the chain."""
@@ -38,6 +41,7 @@ class _Verified(Struct, rename="camel"):
 class _Settled(Struct, rename="camel"):
     success: bool
     error_reason: str | None = None
+    error_message: str | None = None
     transaction: str | None = None
     network: str | None = None
     payer: str | None = None
@@ -80,28 +84,29 @@ class HttpFacilitator:
         body = facilitator_request(payload, offer, self._resource_url)
         found = await self._ask("POST", "verify", _Verified, self._verify_seconds, body)
         _same_payer(found.payer, payload)
-        if found.is_valid:
-            return Verdict(True, payload.payer or found.payer)
-        detail = (found.invalid_message or "")[:_DETAIL_CHARS_MAX] or None
-        reason = _code(found.invalid_reason, Reason.VERIFY_ERROR)
-        return Verdict(False, payload.payer or found.payer, reason, detail)
+        return Verdict(
+            valid=found.is_valid,
+            payer=payload.payer or found.payer,
+            reason=None if found.is_valid else _code(found.invalid_reason, Reason.VERIFY_ERROR),
+            detail=None if found.is_valid else _short(found.invalid_message),
+        )
 
     async def settle(self, payload: PaymentPayload, offer: Offer) -> Settlement:
         """Asks for the money to be moved."""
         body = facilitator_request(payload, offer, self._resource_url)
         found = await self._ask("POST", "settle", _Settled, self._settle_seconds, body)
-        payer = payload.payer or found.payer
+        _same_payer(found.payer, payload)
+        ended = partial(Settlement, network=offer.network, payer=payload.payer or found.payer)
         if not found.success:
             reason = _code(found.error_reason, Reason.SETTLE_ERROR)
             if reason in _UNCLEAR:
                 raise FacilitatorAway(f"The facilitator does not know yet: {reason}.")
-            return Settlement(False, offer.network, payer, reason=reason)
-        _same_payer(found.payer, payload)
+            return ended(success=False, reason=reason, detail=_short(found.error_message))
         if found.network and caip2_of(found.network) != offer.network:
             raise FacilitatorAway("The facilitator speaks of a payment on another network.")
         if not found.transaction:
             raise FacilitatorAway("The facilitator names no transaction.")
-        return Settlement(True, offer.network, payer, found.transaction)
+        return ended(success=True, transaction=found.transaction)
 
     async def supported(self) -> list[Kind]:
         """Asks what kinds of payment it takes; those on networks of no known name are left out."""
@@ -136,7 +141,8 @@ class HttpFacilitator:
 
 def _parsed(text: bytes, status: int, shape: type[_T]) -> _T:
     """A clear answer: a success, or a refusal with what it refuses; never a promise with a 4xx."""
-    if status >= _SERVER_ERROR or not (_OK <= status < _REDIRECT or status >= _REFUSED):
+    answered = _OK <= status < _REDIRECT or _REFUSED <= status < _SERVER_ERROR
+    if not answered or status in _NOT_OF_THE_PAYMENT:
         raise FacilitatorAway(f"The facilitator answers {status}.")
     try:
         found = msgspec.json.decode(text, type=shape)
@@ -167,6 +173,10 @@ def _same_payer(said: str | None, payload: PaymentPayload) -> None:
 
 def _code(said: str | None, otherwise: Reason) -> str:
     return said if said and _CODE.fullmatch(said) else otherwise
+
+
+def _short(said: str | None) -> str | None:
+    return (said or "")[:_DETAIL_CHARS_MAX] or None
 
 
 def _texts(extra: dict[str, Any] | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A facilitator in the box: real checks of real signatures, over a ledger of play money."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import PaymentRefused, Unusable
@@ -37,16 +38,19 @@ class SimulatedFacilitator:
             check_window(authorization, self._now())
             await self._check_funds(payload, offer)
         except PaymentRefused as refused:
-            return Verdict(False, payload.payer, refused.reason, refused.detail)
-        return Verdict(True, payload.payer)
+            return Verdict(
+                valid=False, payer=payload.payer, reason=refused.reason, detail=refused.detail
+            )
+        return Verdict(valid=True, payer=payload.payer)
 
     async def settle(self, payload: PaymentPayload, offer: Offer) -> Settlement:
         """Moves the money once; the same payload gets the same transaction ever after."""
+        ended = partial(Settlement, network=offer.network, payer=payload.payer)
         try:
             transaction = await self._settle(payload, offer)
         except PaymentRefused as refused:
-            return Settlement(False, offer.network, payload.payer, reason=refused.reason)
-        return Settlement(True, offer.network, payload.payer, transaction)
+            return ended(success=False, reason=refused.reason, detail=refused.detail)
+        return ended(success=True, transaction=transaction)
 
     async def supported(self) -> list[Kind]:
         """Both versions of `exact` on every network there is a token of."""

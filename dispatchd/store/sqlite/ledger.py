@@ -39,7 +39,7 @@ class SqliteLedger:
 
     async def balance(self, token: TokenId, address: str) -> int:
         """What an account holds."""
-        return await self._read(lambda db: _balance(db, token, address.lower()))
+        return max(0, await self._read(lambda db: _balance(db, token, address.lower())))
 
     async def accounts(self, token: TokenId, limit: int = 100) -> list[tuple[str, int]]:
         """Addresses and what they hold, without the mint."""
@@ -84,7 +84,7 @@ def _transfer(
         raise PaymentRefused(Reason.TRANSACTION_STATE, "Nothing can be sent to the zero address")
     token = key.token_id
     # Compared here, because an amount may have 256 bits and SQLite takes 64.
-    if key.payer == _MINT or (balance := _balance(db, token, key.payer)) < amount:
+    if key.payer == _MINT or _balance(db, token, key.payer) < amount:
         raise PaymentRefused(Reason.INSUFFICIENT_FUNDS, "The payer has too little")
     db.execute(_TAKE, (amount, token.network, token.address, key.payer, amount))
     db.execute(_ADD, (token.network, token.address, to, amount))

@@ -7,7 +7,7 @@ CREATE TABLE ledger_accounts (
     address TEXT NOT NULL,
     balance INTEGER NOT NULL,
     PRIMARY KEY (network, token, address),
-    CHECK ((address = '0x0000000000000000000000000000000000000000') = (balance < 0) OR balance >= 0)
+    CHECK (balance >= 0 OR address = '0x0000000000000000000000000000000000000000')
 ) STRICT, WITHOUT ROWID;
 
 -- Authorizations that are used up, each with the one transfer that it was for.
