@@ -14,11 +14,13 @@ from dispatchd.core.errors import (
     Conflict,
     DispatchError,
     ExecutionFailed,
+    FacilitatorAway,
     Invalid,
     LeaseLost,
     NotFound,
     NoTrustedWorker,
     PairingRefused,
+    PaymentRefused,
     Stopping,
     StoreUnavailable,
     TooMany,
@@ -34,6 +36,7 @@ STATUS = MappingProxyType(
         Invalid.code: 400,
         PairingRefused.code: 400,
         BadReceipt.code: 400,
+        PaymentRefused.code: 402,
         NotFound.code: 404,
         TooSlow.code: 408,
         LeaseLost.code: 409,
@@ -44,6 +47,7 @@ STATUS = MappingProxyType(
         ExecutionFailed.code: 500,
         Unusable.code: 500,
         StoreUnavailable.code: 503,
+        FacilitatorAway.code: 503,
         Stopping.code: 503,
     }
 )
@@ -76,6 +80,8 @@ HINTS = MappingProxyType(
             "Send the same request again after Retry-After; an Idempotency-Key makes that safe"
         ),
         Stopping.code: "Send the request again after Retry-After, or to another node",
+        PaymentRefused.code: "Nothing was charged; correct what `detail` says and sign again",
+        FacilitatorAway.code: "Nothing was charged; send the same payment again after Retry-After",
         TooSlow.code: "Send the whole body at once",
         "too_large": "Send a shorter body",
     }
@@ -162,7 +168,7 @@ def _sentence(error: web.HTTPException) -> str:
 
 
 def _reply(error: DispatchError) -> web.Response:
-    detail = error.detail if isinstance(error, MissingFields) else None
+    detail = error.detail if isinstance(error, MissingFields | PaymentRefused) else None
     body = error_body(str(error), error.code, detail=detail, hint=HINTS.get(error.code))
     if isinstance(error, NoTrustedWorker):
         body["job_id"] = error.job_id
@@ -173,6 +179,6 @@ def retry_after(error: DispatchError) -> dict[str, str] | None:
     """The header that says when to try again, where that may help."""
     if isinstance(error, TooMany):
         return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
-    if isinstance(error, StoreUnavailable | Stopping):
+    if isinstance(error, StoreUnavailable | FacilitatorAway | Stopping):
         return {"Retry-After": str(_RETRY_SECONDS)}
     return None

@@ -110,3 +110,20 @@ class Unusable(DispatchError):
     """The node cannot start as it was asked to; the sentence says what to do about it."""
 
     code = "unusable"
+
+
+class PaymentRefused(DispatchError):
+    """A payment that is not accepted; `reason` is x402's code, `detail` a sentence about it."""
+
+    code = "payment_refused"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class FacilitatorAway(DispatchError):
+    """The facilitator gave no answer: what became of the payment is unknown, not failed."""
+
+    code = "facilitator_unavailable"

@@ -1,4 +1,4 @@
-"""Opens the embedded store: its lock, its migrations, and both halves of the protocol."""
+"""Opens the embedded store: its lock, its migrations, and its parts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,14 +11,16 @@ from dispatchd.core.errors import Unusable
 from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
 from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
+from dispatchd.store.sqlite.ledger import SqliteLedger
 from dispatchd.store.sqlite.trust import SqliteTrust
 
 
 class SqliteStore(Struct, frozen=True):
-    """The store's two halves, over the same file."""
+    """The store's parts, over the same file."""
 
     jobs: SqliteJobs
     trust: SqliteTrust
+    ledger: SqliteLedger
 
 
 @asynccontextmanager
@@ -28,7 +30,11 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
     try:
         prepare(path)
         async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
-            yield SqliteStore(SqliteJobs(writer, reader), SqliteTrust(writer, reader))
+            yield SqliteStore(
+                SqliteJobs(writer, reader),
+                SqliteTrust(writer, reader),
+                SqliteLedger(writer, reader),
+            )
     finally:
         lock.release()
 
