@@ -11,6 +11,7 @@ from dispatchd.core.job import Fault, Grant, Job, JobType, Millis, Refusal, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
 
+TIMEOUT = "timeout"
 WORKER_GONE = Fault("worker_disconnected", Blame.LOST)
 
 
@@ -59,6 +60,8 @@ def may_offer(
 def grant(job: Job, worker_key: str, now: Millis, limits: Limits) -> Grant:
     """The lease that a worker gets for a job."""
     run_until = now + millis(limits.run_seconds(job.job_type))
+    if job.end_by is not None:
+        run_until = min(run_until, job.end_by)
     return Grant(job, worker_key, now + millis(limits.lease_seconds), run_until)
 
 
@@ -75,10 +78,12 @@ def after_fault(
     failed = replace(job, faults=job.faults + 1, avoid=avoid)
     if failed.faults >= limits.faults_max or (fault.final and not others_online):
         return GiveUp(failed, fault.reason)
+    if job.end_by is not None and job.end_by <= now:
+        return GiveUp(failed, TIMEOUT)
     return Retry(failed)
 
 
 def overdue_fault(job: Job, now: Millis) -> Fault:
     """Why a leased job is overdue: its run was too long, or its worker has gone."""
     ran_too_long = job.run_until is not None and job.run_until <= now
-    return Fault("timeout", Blame.TIMED_OUT) if ran_too_long else WORKER_GONE
+    return Fault(TIMEOUT, Blame.TIMED_OUT) if ran_too_long else WORKER_GONE

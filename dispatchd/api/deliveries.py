@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+from msgspec import UNSET
+
 from dispatchd.coordinator.seats import Held, Seat
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
@@ -73,4 +75,5 @@ def _frame(assignment: Assignment) -> JobAssign:
         privacy_class=assignment.privacy_class,
         user_id=assignment.user_id,
         attempt=assignment.lease.attempt,
+        payment_ref=assignment.payment_ref or UNSET,
     )

@@ -290,4 +290,5 @@ def _assignment(held: Held) -> Assignment:
         policy=job.tier,
         privacy_class=job.privacy,
         user_id=job.user_id,
+        payment_ref=job.payment_ref,
     )

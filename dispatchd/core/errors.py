@@ -1,6 +1,9 @@
 """The few errors that a caller can act on; each has a stable code."""
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from dispatchd.core.payment import Offer
 
 
 class DispatchError(Exception):
@@ -91,6 +94,19 @@ class TooMany(DispatchError):
         self.retry_seconds = retry_seconds
 
 
+class TooManyOpenPayments(DispatchError):
+    """The payer has as many payments open as are trusted to it. Paying for those raises the number.
+
+    `retry_seconds` is when to try again.
+    """
+
+    code = "too_many_open_payments"
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(self.code)
+        self.retry_seconds = retry_seconds
+
+
 class Stopping(DispatchError):
     """The node is shutting down; it takes no more jobs and no more workers."""
 
@@ -127,3 +143,14 @@ class FacilitatorAway(DispatchError):
     """The facilitator gave no answer: what became of the payment is unknown, not failed."""
 
     code = "facilitator_unavailable"
+
+
+class PaymentRequired(DispatchError):
+    """The job is sold: what to pay, and where a payment came, why it was refused."""
+
+    code = "payment_required"
+
+    def __init__(self, offers: Sequence[Offer], refused: PaymentRefused | None = None) -> None:
+        super().__init__("The job must be paid for" if refused is None else str(refused))
+        self.offers = tuple(offers)
+        self.refused = refused

@@ -109,6 +109,9 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `payload`, `output` and `receipt` are JSON texts exactly as they arrived. A lower `rank` goes
     first. `attempt` numbers the leases and only grows; `faults` counts the attempts that failed.
+    A paid job has a `payment_ref` and must have ended at `end_by`. While it is `settling` its money
+    is being moved: a pending one does not start before that, a running one has run, and its result
+    is withheld.
     """
 
     id: str
@@ -132,6 +135,9 @@ class Job(Struct, frozen=True, kw_only=True):
     signature: str | None = None
     error: str | None = None
     completed_at: Millis | None = None
+    payment_ref: str | None = None
+    end_by: Millis | None = None
+    settling: bool = False
 
     @property
     def lane(self) -> Lane:
@@ -159,6 +165,7 @@ class Assignment(Struct, frozen=True):
     policy: str = ""
     privacy_class: str = ""
     user_id: str = ""
+    payment_ref: str | None = None
 
 
 class Grant(Struct, frozen=True):

@@ -30,6 +30,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Jobs of one user that may be under way; 0 means any number."""
     idempotency_seconds: float = 86_400
     """So long a key stands for the job that it was first sent with."""
+    paid_job_seconds: float = 900
+    """A paid job ends by then, and its payment must be valid for so long."""
+    open_payments_max: int = 4
+    """Payments of one payer that may be open at first; each that is captured adds one."""
     pairing_code_seconds: float = 3600
     """A pairing code can be claimed for so long."""
     wrong_codes_per_address_max: int = 20

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     VERIFY_ERROR = "unexpected_verify_error"
     SETTLE_ERROR = "unexpected_settle_error"
     PENDING = "settlement_pending"
+    ALREADY_USED = "payment_already_used"
 
 
 class TokenId(Struct, frozen=True):
@@ -96,3 +97,56 @@ class Settlement(Struct, frozen=True, kw_only=True):
     transaction: str | None = None
     reason: str | None = None
     detail: str | None = None
+
+
+class PaymentState(StrEnum):
+    """Where a payment is in its life."""
+
+    VERIFYING = "verifying"
+    """Stored, so that nobody can use it twice; the facilitator is being asked."""
+    AUTHORIZED = "authorized"
+    """Good, and reserved for its job."""
+    CAPTURING = "capturing"
+    """The money is being moved; whether it has moved is not known yet."""
+    CAPTURED = "captured"
+    """The money has moved."""
+    RELEASED = "released"
+    """The job has failed, so no money moves; the signature is destroyed."""
+    FAILED = "failed"
+    """The facilitator refused to move the money after all."""
+    REFUND_DUE = "refund_due"
+    """The money was moved at commit, and the job has failed."""
+
+
+class Payment(Struct, frozen=True, kw_only=True):
+    """What pays for one job. `text` is the payment's JSON for as long as it may be needed.
+
+    `digest` is of what was signed and the signature, `fingerprint` of the order that it pays for.
+    `tries` counts the attempts to move the money whose outcome may be unknown.
+    """
+
+    key: AuthorizationKey
+    state: PaymentState
+    job_id: str
+    offer: Offer
+    digest: str
+    fingerprint: str
+    created_at: int
+    text: str | None = None
+    transaction: str | None = None
+    reason: str | None = None
+    tries: int = 0
+    next_try: int | None = None
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """How the moving of the money ended, where it has ended."""
+        if self.state not in {PaymentState.CAPTURED, PaymentState.REFUND_DUE, PaymentState.FAILED}:
+            return None
+        return Settlement(
+            success=self.state is not PaymentState.FAILED,
+            network=self.key.network,
+            payer=self.key.payer or None,
+            transaction=self.transaction,
+            reason=self.reason,
+        )

@@ -40,19 +40,28 @@ def hash_of(output: str) -> str:
     return _HASH_PREFIX + hashlib.sha256(output.encode()).hexdigest()
 
 
-def complete(key: WorkerKey, job_id: str, output: str, completed_at: str) -> Completion:
+def complete(
+    key: WorkerKey, job_id: str, output: str, completed_at: str, payment_ref: str | None = None
+) -> Completion:
     """Signs an output and returns what a worker hands in."""
-    receipt = Receipt(job_id, key.public_hex, hash_of(output), completed_at, None)
+    receipt = Receipt(job_id, key.public_hex, hash_of(output), completed_at, payment_ref)
     text = receipt.text
     return Completion(output, receipt.output_hash, text, key.sign(text.encode()))
 
 
-def verify(done: Completion, *, job_id: str, provider_pubkey: str) -> str:
+def verify(
+    done: Completion, *, job_id: str, provider_pubkey: str, payment_ref: str | None = None
+) -> str:
     """The receipt's text as it was signed, once every field has been found true.
+
+    Other people's workers may not know the payment of a paid job, and leave it out.
 
     Raises `BadReceipt` with the first thing that does not hold.
     """
-    _check_fields(_parse(done.receipt), done, job_id, provider_pubkey)
+    receipt = _parse(done.receipt)
+    _check_fields(receipt, done, job_id, provider_pubkey)
+    if payment_ref is not None and receipt.payment_ref not in {None, payment_ref}:
+        raise BadReceipt("payment_ref does not match")
     for text in _texts_that_may_be_signed(done.receipt):
         if signature_holds(provider_pubkey, text.encode(), done.signature):
             return text

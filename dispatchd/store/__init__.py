@@ -18,6 +18,7 @@ from dispatchd.core.job import (
     Lease,
     Millis,
 )
+from dispatchd.core.payment import AuthorizationKey, Payment
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.core.trust import Pairing, PairingCode
 
@@ -36,8 +37,12 @@ class JobStore(Protocol):
         key: IdempotencyKey | None = None,
         open_max: int = 0,
         grant: Grant | None = None,
+        paid_with: AuthorizationKey | None = None,
     ) -> str:
         """Stores a new job as it is, or as assigned by a grant.
+
+        The payment of a paid one is authorized with it, or begins to be captured where the job is
+        `settling`.
 
         Returns its id, or that of the job its key stands for.
 
@@ -94,7 +99,7 @@ class JobStore(Protocol):
         ...
 
     async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
-        """Stores output and receipt, and completes the job."""
+        """Stores output and receipt, and completes the job, or begins to capture its payment."""
         ...
 
     async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
@@ -129,8 +134,72 @@ class JobStore(Protocol):
         """Leased jobs whose lease or run has ended."""
         ...
 
+    async def expired(self, now: Millis, limit: int) -> list[Job]:
+        """Pending jobs that must have ended by now."""
+        ...
+
     async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
         """Fails the pending jobs of a lane that were committed before a moment; their ids."""
+        ...
+
+
+class PaymentStore(Protocol):
+    """What pays for the jobs.
+
+    A payment whose job fails is released by the same write, and its signature destroyed. A payment
+    is captured by the caller of `captured` or `refused`; both raise `LeaseLost` where it no longer
+    waits for that.
+    """
+
+    async def find(self, key: AuthorizationKey) -> Payment | None:
+        """The payment with that authorization."""
+        ...
+
+    async def of_job(self, job_id: str) -> Payment | None:
+        """What pays for a job."""
+        ...
+
+    async def reserve(self, payment: Payment, open_max: int) -> bool:
+        """Stores a payment that is to be verified, unless its authorization has been used.
+
+        Raises `TooManyOpenPayments` where its payer has `open_max` open ones, and as many more as
+        were ever captured.
+        """
+        ...
+
+    async def drop(self, key: AuthorizationKey) -> None:
+        """Forgets a payment that has come to nothing while it was verified."""
+        ...
+
+    async def recover(self, now: Millis) -> int:
+        """Brings into order what a former process left; how many payments are open then.
+
+        What was being verified is dropped, what was being captured is due now, and may have moved.
+        """
+        ...
+
+    async def must_pay_first(self, payer: str) -> bool:
+        """Whether a capture from this payer was ever refused."""
+        ...
+
+    async def due(self, now: Millis, limit: int) -> list[Payment]:
+        """Payments that are to be captured now, the longest due first."""
+        ...
+
+    async def next_due(self) -> Millis | None:
+        """When the next capture is due, if one is."""
+        ...
+
+    async def postpone(self, key: AuthorizationKey, until: Millis) -> None:
+        """The outcome of a try is not known; another is due at a moment."""
+        ...
+
+    async def captured(self, payment: Payment, transaction: str | None, at: Millis) -> None:
+        """The money has moved: the job's result is released, or the job may start."""
+        ...
+
+    async def refused(self, payment: Payment, reason: str, error: str) -> None:
+        """The money will not move: the job fails with an error."""
         ...
 
 

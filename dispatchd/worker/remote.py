@@ -227,6 +227,7 @@ class RemoteCoordinator:
             policy=message.policy,
             privacy_class=message.privacy_class,
             user_id=message.user_id,
+            payment_ref=message.payment_ref or None,
         )
         for claim in self._claims:
             if message.job_type in claim.job_types and not claim.assignment.done():

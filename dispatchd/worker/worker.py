@@ -71,7 +71,8 @@ class Worker:
         except Exception:
             log.exception("job %s: the executor broke", assignment.lease.job_id)
             return Fault("internal_error")
-        return complete(self._key, assignment.lease.job_id, text, iso(self._clock.now()))
+        now = iso(self._clock.now())
+        return complete(self._key, assignment.lease.job_id, text, now, assignment.payment_ref)
 
     async def _execute(self, assignment: Assignment) -> Output:
         """Runs the job, and drops it at once when its lease is lost."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,13 +15,15 @@ from dispatchd.core.job import (
     IdempotencyKey,
     Job,
     JobFilter,
+    JobStatus,
     Lane,
     Lease,
     Millis,
     Refusal,
 )
+from dispatchd.core.payment import AuthorizationKey
 from dispatchd.core.record import Blame, WorkerRecord
-from dispatchd.store.sqlite import keys
+from dispatchd.store.sqlite import keys, payments
 from dispatchd.store.sqlite.groups import Grouped
 from dispatchd.store.sqlite.rows import chunks, value_rows
 
@@ -46,8 +49,18 @@ _COLUMNS = (
     "signature",
     "error",
     "completed_at",
+    "payment_ref",
+    "end_by",
 )
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
+# Of a job whose payment is being captured nobody gets to see the result.
+_WITHHELD = frozenset({"output", "receipt", "signature", "completed_at"})
+_SHOWN = ", ".join(
+    f"iif(status = 'capturing', NULL, {name})" if name in _WITHHELD else name for name in _COLUMNS
+)
+_SELECT = f"SELECT {_SHOWN} FROM jobs"
+_SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
+_SHOWN_STATUS = "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
+_STORED = MappingProxyType({status: name for name, status in _SETTLING.items()})
 _ROW_WIDTH = len(_COLUMNS) + 2
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
 _HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
@@ -63,11 +76,13 @@ _TAKE_OVER = (
     "UPDATE jobs SET status = 'running', lease_until = ?"
     " WHERE status IN ('assigned', 'running') AND worker_key = ? AND id = ?"
     " AND lease_until > ? AND run_until > ?"
-    f" RETURNING {', '.join(_COLUMNS)}"
+    f" RETURNING {_SHOWN}"
 )
 _FINISH_WIDTH = 6
 _FINISH = (
-    "UPDATE jobs SET status = 'completed', output = column3, receipt = column4,"
+    "UPDATE jobs SET status = CASE WHEN payment_ref IS NOT NULL AND EXISTS"
+    " (SELECT 1 FROM payments WHERE job_id = jobs.id AND state = 'authorized')"
+    " THEN 'capturing' ELSE 'completed' END, output = column3, receipt = column4,"
     " signature = column5, completed_at = column6, lease_until = NULL, run_until = NULL"
     " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
     " AND attempt = column2"
@@ -85,7 +100,8 @@ _FAIL_STRANDED = (
     " WHERE status = 'pending' AND lane = ? AND created_at <= ? RETURNING id"
 )
 _COUNT_OPEN = (
-    "SELECT count(*) FROM jobs WHERE user_id = ? AND status IN ('pending', 'assigned', 'running')"
+    "SELECT count(*) FROM jobs WHERE user_id = ?"
+    " AND status IN ('pending', 'assigned', 'running', 'unpaid', 'capturing')"
 )
 _RECORD = (
     f"SELECT {', '.join(WorkerRecord.__struct_fields__)} FROM worker_records"
@@ -126,10 +142,11 @@ class SqliteJobs:
         key: IdempotencyKey | None = None,
         open_max: int = 0,
         grant: Grant | None = None,
+        paid_with: AuthorizationKey | None = None,
     ) -> str:
         """Stores a new job, unless its key stands for an older one."""
         row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
-        if key is None and not open_max:
+        if key is None and not open_max and paid_with is None:
             await self._writer.do_in_bulk(_add_all, row)
             return job.id
 
@@ -138,6 +155,8 @@ class SqliteJobs:
                 return older
             if open_max:
                 _refuse_too_many(db, job.user_id, open_max)
+            if paid_with is not None:
+                payments.authorize(db, paid_with, capture_now=job.settling)
             _add_all(db, [row])
             if key is not None:
                 keys.keep(db, key, job)
@@ -167,7 +186,7 @@ class SqliteJobs:
         """PUBLIC jobs, the newest first."""
         conditions = {
             "user_id = ?": wanted.user_id,
-            "status = ?": wanted.status,
+            f"{_SHOWN_STATUS} = ?": wanted.status,
             "seq < (SELECT seq FROM jobs WHERE id = ?)": wanted.after,
         }
         given = {sql: value for sql, value in conditions.items() if value is not None}
@@ -272,6 +291,10 @@ class SqliteJobs:
         condition = "status IN ('assigned', 'running') AND min(lease_until, run_until) <= ?"
         return await self._select(f"WHERE {condition} LIMIT ?", now, limit)
 
+    async def expired(self, now: Millis, limit: int) -> list[Job]:
+        """Pending jobs that must have ended by now."""
+        return await self._select("WHERE status = 'pending' AND end_by <= ? LIMIT ?", now, limit)
+
     async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
         """Fails the pending jobs of a lane that were committed before a moment."""
         values = (reason, lane.text, before)
@@ -338,6 +361,8 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
 
 def _row(job: Job, lease_until: Millis | None = None) -> tuple[object, ...]:
     values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
+    if job.settling:
+        values["status"] = _STORED[job.status]
     return (*(values[name] for name in _COLUMNS), job.lane.text, lease_until)
 
 
@@ -353,4 +378,6 @@ def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["avoid"] = msgspec.json.decode(values["avoid"])
     values["extended"] = bool(values["extended"])
+    if (shown := _SETTLING.get(values["status"])) is not None:
+        values |= {"status": shown, "settling": True}
     return msgspec.convert(values, Job)

@@ -12,6 +12,7 @@ from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
 from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.ledger import SqliteLedger
+from dispatchd.store.sqlite.payments import SqlitePayments
 from dispatchd.store.sqlite.trust import SqliteTrust
 
 
@@ -21,6 +22,7 @@ class SqliteStore(Struct, frozen=True):
     jobs: SqliteJobs
     trust: SqliteTrust
     ledger: SqliteLedger
+    payments: SqlitePayments
 
 
 @asynccontextmanager
@@ -34,6 +36,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
                 SqliteJobs(writer, reader),
                 SqliteTrust(writer, reader),
                 SqliteLedger(writer, reader),
+                SqlitePayments(writer, reader),
             )
     finally:
         lock.release()

@@ -9,7 +9,11 @@ CREATE TABLE jobs (
     user_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     status TEXT NOT NULL
-        CHECK (status IN ('pending', 'assigned', 'running', 'completed', 'failed')),
+        CHECK (status IN (
+            'pending', 'assigned', 'running', 'completed', 'failed',
+            'unpaid',    -- pending, and waits until its payment is captured
+            'capturing'  -- has run, and its result is withheld until its payment is captured
+        )),
     lane TEXT NOT NULL,
     rank INTEGER NOT NULL,
     extended INTEGER NOT NULL DEFAULT 0,
@@ -24,10 +28,13 @@ CREATE TABLE jobs (
     error TEXT,
     receipt TEXT,
     signature TEXT,
+    payment_ref TEXT,
+    end_by INTEGER,
     payload TEXT NOT NULL,
     output TEXT,
-    CHECK ((status = 'completed') = (receipt IS NOT NULL)),
-    CHECK ((status = 'completed') = (output IS NOT NULL)),
+    CHECK ((status IN ('completed', 'capturing')) = (receipt IS NOT NULL)),
+    CHECK ((status IN ('completed', 'capturing')) = (output IS NOT NULL)),
+    CHECK (status NOT IN ('unpaid', 'capturing') OR payment_ref IS NOT NULL),
     CHECK ((status = 'failed') = (error IS NOT NULL)),
     CHECK ((status IN ('assigned', 'running')) = (lease_until IS NOT NULL))
 ) STRICT;
@@ -38,7 +45,11 @@ CREATE INDEX jobs_waiting ON jobs (lane, rank, seq) WHERE status = 'pending';
 CREATE INDEX jobs_leased ON jobs (worker_key) WHERE status IN ('assigned', 'running');
 
 -- What each user has under way.
-CREATE INDEX jobs_open ON jobs (user_id) WHERE status IN ('pending', 'assigned', 'running');
+CREATE INDEX jobs_open ON jobs (user_id)
+    WHERE status IN ('pending', 'assigned', 'running', 'unpaid', 'capturing');
+
+-- Paid jobs that wait, by when they must have ended.
+CREATE INDEX jobs_end_by ON jobs (end_by) WHERE status = 'pending' AND end_by IS NOT NULL;
 
 -- Each user's jobs in the order of commit.
 CREATE INDEX jobs_by_user ON jobs (user_id, seq);
@@ -64,7 +75,8 @@ CREATE TABLE worker_records (
     lost INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER jobs_completed AFTER UPDATE OF status ON jobs WHEN new.status = 'completed'
+CREATE TRIGGER jobs_done AFTER UPDATE OF status ON jobs
+WHEN new.status IN ('completed', 'capturing') AND old.status IN ('assigned', 'running')
 BEGIN
     INSERT INTO worker_records (provider_pubkey, completed) VALUES (new.worker_key, 1)
     ON CONFLICT DO UPDATE SET completed = completed + 1;

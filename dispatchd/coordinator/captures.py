@@ -1,0 +1,167 @@
+"""Moves the money that is owed, and releases what was paid for.
+
+An answer that does not come leaves unknown whether money has moved. So the same payment is sent
+again until there is an answer, which moves nothing twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
+
+from dispatchd.coordinator.matching import Matching
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import FacilitatorAway, LeaseLost, StoreUnavailable
+from dispatchd.core.job import ENDED, millis
+from dispatchd.core.payment import AuthorizationKey, Payment, Reason, Settlement
+from dispatchd.feed import Feed
+from dispatchd.payment import Facilitator
+from dispatchd.payment.codec import parse_payment
+from dispatchd.store import JobStore, PaymentStore
+
+log = logging.getLogger(__name__)
+
+PAYMENT_FAILED = "payment_failed"
+_AT_ONCE = 16
+_RETRY_SECONDS_MAX = 60
+_STORE_RETRY_SECONDS = 1.0
+_INSURANCE_SECONDS = 15.0
+
+
+class Captures:
+    """Captures the payments of jobs that have run, and those that are paid for at commit."""
+
+    def __init__(
+        self,
+        payments: PaymentStore,
+        jobs: JobStore,
+        facilitator: Facilitator,
+        matching: Matching,
+        feed: Feed,
+        clock: Clock,
+        owed: asyncio.Event,
+    ) -> None:
+        self._payments = payments
+        self._jobs = jobs
+        self._facilitator = facilitator
+        self._matching = matching
+        self._feed = feed
+        self._clock = clock
+        self._owed = owed
+        self._under_way: dict[AuthorizationKey, asyncio.Task[Settlement | None]] = {}
+
+    async def recover(self) -> None:
+        """Before anything is sold: what a former process left is dropped or captured again."""
+        await self._payments.recover(self._clock.now())
+        self._owed.set()
+
+    async def run(self) -> None:
+        """Captures what is due for as long as the node lives."""
+        try:
+            while True:
+                self._owed.clear()
+                try:
+                    await self._begin_due()
+                    seconds = await self._seconds_to_next()
+                except StoreUnavailable as error:
+                    log.warning("captures are put off: %s", error)
+                    seconds = _STORE_RETRY_SECONDS
+                await self._clock.wait(self._owed, seconds)
+        finally:
+            for task in list(self._under_way.values()):
+                task.cancel()
+
+    async def settled(self) -> None:
+        """Returns once no capture is under way."""
+        while tasks := list(self._under_way.values()):
+            await asyncio.wait(tasks)
+
+    async def capture(self, payment: Payment) -> Settlement | None:
+        """Tries once to move the money; None where it is unknown whether it has moved."""
+        return await asyncio.shield(self._begin(payment))
+
+    def _begin(self, payment: Payment) -> asyncio.Task[Settlement | None]:
+        task = asyncio.create_task(self._capture(payment), name=f"capture {payment.job_id}")
+        self._under_way[payment.key] = task
+        task.add_done_callback(lambda _: self._done(payment.key))
+        return task
+
+    def _done(self, key: AuthorizationKey) -> None:
+        del self._under_way[key]
+        self._owed.set()
+
+    async def _begin_due(self) -> None:
+        free = _AT_ONCE - len(self._under_way)
+        if free <= 0:
+            return
+        due = await self._payments.due(self._clock.now(), _AT_ONCE)
+        for payment in [each for each in due if each.key not in self._under_way][:free]:
+            self._begin(payment)
+
+    async def _seconds_to_next(self) -> float:
+        at = await self._payments.next_due()
+        if at is None or self._under_way:
+            return _INSURANCE_SECONDS
+        return min(_INSURANCE_SECONDS, max(0.05, (at - self._clock.now()) / 1000))
+
+    async def _capture(self, payment: Payment) -> Settlement | None:
+        try:
+            settlement = await self._facilitator.settle(
+                parse_payment(payment.text or ""), payment.offer
+            )
+        except FacilitatorAway as error:
+            log.warning("job %s: whether it is paid is not known yet: %s", payment.job_id, error)
+            await self._postpone(payment)
+            return None
+        except Exception:
+            log.exception("job %s: settling broke", payment.job_id)
+            await self._postpone(payment)
+            return None
+        if payment.tries and not settlement.success and settlement.reason == Reason.NONCE_USED:
+            # An earlier try, whose answer never came, has moved the money.
+            settlement = replace(settlement, success=True, reason=None, detail=None)
+        await self._record(payment, settlement)
+        return settlement
+
+    async def _postpone(self, payment: Payment) -> None:
+        seconds = min(_RETRY_SECONDS_MAX, 2**payment.tries)
+        await self._until_stored(
+            lambda: self._payments.postpone(payment.key, self._clock.now() + millis(seconds))
+        )
+
+    async def _record(self, payment: Payment, settlement: Settlement) -> None:
+        """Stores how it ended, whatever it takes: the money has moved, or never will."""
+        if settlement.success:
+            await self._until_stored(
+                lambda: self._payments.captured(
+                    payment, settlement.transaction, self._clock.now()
+                )
+            )
+        else:
+            reason = settlement.reason or Reason.SETTLE_ERROR
+            log.warning("job %s: its payment was refused: %s", payment.job_id, reason)
+            await self._until_stored(
+                lambda: self._payments.refused(payment, reason, PAYMENT_FAILED)
+            )
+        await self._tell(payment.job_id)
+
+    async def _until_stored(self, write: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await write()
+            except StoreUnavailable:
+                await self._clock.sleep(_STORE_RETRY_SECONDS)
+                continue
+            except LeaseLost as error:
+                log.info("%s", error)
+            return
+
+    async def _tell(self, job_id: str) -> None:
+        job = await self._jobs.get(job_id)
+        if job is None:
+            return
+        if job.status in ENDED:
+            self._feed.ended(job)
+        else:
+            self._matching.job_returns(job.lane)
