@@ -11,6 +11,7 @@ from dispatchd.core.payment import Offer
 from dispatchd.payment.codec import decode_header, parse_offer
 from dispatchd.payment.offer import PAYMENT_REQUIRED
 
+BODY_BYTES_MAX = 32 * 1024
 _V1, _V2 = 1, 2
 
 
@@ -50,7 +51,7 @@ def read_demands(headers: Mapping[str, str], body: bytes) -> list[Demand]:
 
 def _of_body(body: bytes) -> dict[str, Any]:
     try:
-        asked = msgspec.json.decode(body.decode())
+        asked = msgspec.json.decode(body.decode()) if len(body) <= BODY_BYTES_MAX else None
     except (ValueError, RecursionError):
         asked = None
     return asked if isinstance(asked, dict) else {}
