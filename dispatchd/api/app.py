@@ -8,10 +8,13 @@ from functools import partial
 from typing import Protocol
 
 from aiohttp import web
+from msgspec import Struct
 
 from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.docs import DocsRoutes
 from dispatchd.api.errors import errors_as_json, guarded
+from dispatchd.api.gate import Gate, OpenGate
+from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.openai import OpenAiRoutes
 from dispatchd.api.status import StatusRoutes
@@ -37,23 +40,38 @@ class Routes(Protocol):
         ...
 
 
+class Market(Struct, frozen=True):
+    """How jobs are sold at an edge: its gate, and routes that only sellers have."""
+
+    gate: Gate = OpenGate()
+    routes: tuple[Routes, ...] = ()
+
+
 class Edge:
     """The application of one network; what it serves is all in its arguments."""
 
     def __init__(
-        self, coordinator: Coordinator, work: Work, network: Network, clock: Clock, limits: Limits
+        self,
+        coordinator: Coordinator,
+        work: Work,
+        network: Network,
+        clock: Clock,
+        limits: Limits,
+        market: Market = Market(),  # noqa: B008 - it is frozen
     ) -> None:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
         self._app = web.Application(client_max_size=limits.body_bytes_max)
+        view = JobView(coordinator, market.gate)
         groups: Iterable[Routes] = (
-            JobRoutes(coordinator, network, limits),
-            StreamRoutes(coordinator),
+            JobRoutes(coordinator, view, network, limits, market.gate),
+            StreamRoutes(coordinator, view),
             TrustRoutes(coordinator, limits),
             self._status,
             DocsRoutes(network),
-            OpenAiRoutes(coordinator, clock, limits),
+            OpenAiRoutes(coordinator, view, clock, limits, market.gate),
+            *market.routes,
         )
         for routes in groups:
             routes.add_to(self._app.router)

@@ -1,19 +1,19 @@
 """Quoting, committing and looking at jobs."""
 
-import json
 import re
 import uuid
+from functools import partial
 
-import msgspec
 from aiohttp import web
 
 from dispatchd.api.body import json_text, parameter
 from dispatchd.api.errors import guarded, json_response, raw_response
+from dispatchd.api.gate import Gate
+from dispatchd.api.job_view import JobView, listed_text
 from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
-from dispatchd.core.clock import iso
 from dispatchd.core.errors import Invalid
-from dispatchd.core.job import ENDED, LEASED, Job, JobFilter, JobStatus, JobType, Tier
+from dispatchd.core.job import ENDED, LEASED, JobFilter, JobStatus, JobType, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network
 from dispatchd.core.prices import in_dollars, price
@@ -27,16 +27,28 @@ _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 class JobRoutes:
     """The routes under /v1/jobs, and the quote."""
 
-    def __init__(self, coordinator: Coordinator, network: Network, limits: Limits) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        view: JobView,
+        network: Network,
+        limits: Limits,
+        gate: Gate,
+    ) -> None:
         self._coordinator = coordinator
+        self._view = view
+        self._gate = gate
         self._limits = limits
         self._network = network
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
         router.add_get("/v1/quote", guarded(self._quote))
-        router.add_post("/v1/jobs/commit/fast", guarded(self._commit_fast))
-        router.add_post("/v1/jobs/commit/cheap", guarded(self._commit_cheap))
+        for tier in Tier:
+            commit = self._gate.before(
+                partial(self._commit, tier), guarded, f"{tier.capitalize()} compute job"
+            )
+            router.add_post(f"/v1/jobs/commit/{tier.lower()}", commit)
         router.add_get("/v1/jobs", guarded(self._list))
         router.add_get("/v1/jobs/{id}", guarded(self._get))
         router.add_delete("/v1/jobs/{id}", guarded(self._cancel))
@@ -56,20 +68,19 @@ class JobRoutes:
             }
         )
 
-    async def _commit_fast(self, request: web.Request) -> web.Response:
-        return await self._commit(request, Tier.FAST)
-
-    async def _commit_cheap(self, request: web.Request) -> web.Response:
-        return await self._commit(request, Tier.CHEAP)
-
-    async def _commit(self, request: web.Request, tier: Tier) -> web.Response:
+    async def _commit(self, tier: Tier, request: web.Request) -> web.Response:
         key = _idempotency_key(request)
         order = parse_order(await json_text(request, self._limits), tier)
-        if key is not None:
+        if key is not None or self._gate.sells:
             order = with_fingerprint(order)
-        submitted = await self._coordinator.submit(order, str(uuid.uuid4()), key)
-        headers = {"Idempotent-Replay": "true"} if submitted.replayed else None
-        return json_response({"job_id": submitted.job_id}, 201, headers)
+        payment = self._gate.payment(request)
+        submitted = await self._coordinator.submit(order, str(uuid.uuid4()), key, payment)
+        body: dict[str, object] = {"job_id": submitted.job_id}
+        headers = {"Idempotent-Replay": "true"} if submitted.replayed else {}
+        if self._gate.sells:
+            paid, settled = await self._view.payment(submitted.job_id)
+            body, headers = body | paid, headers | settled
+        return json_response(body, 201, headers)
 
     async def _get(self, request: web.Request) -> web.Response:
         job_id = request.match_info["id"].lower()
@@ -78,11 +89,11 @@ class JobRoutes:
             job = await self._coordinator.wait(job_id, seconds)
         else:
             job = await self._coordinator.get(job_id)
-        return raw_response(job_text(job).encode())
+        return await self._view.reply(job)
 
     async def _cancel(self, request: web.Request) -> web.Response:
         job = await self._coordinator.cancel(request.match_info["id"].lower())
-        return raw_response(job_text(job).encode())
+        return await self._view.reply(job)
 
     async def _explain(self, request: web.Request) -> web.Response:
         job, exclusions = await self._coordinator.explain(request.match_info["id"].lower())
@@ -134,32 +145,3 @@ def _idempotency_key(request: web.Request) -> str | None:
     if len(keys) > 1 or not 1 <= len(keys[0]) <= _KEY_CHARS_MAX or not keys[0].isprintable():
         raise Invalid(f"Idempotency-Key must be one value of 1 to {_KEY_CHARS_MAX} characters")
     return keys[0]
-
-
-def job_text(job: Job) -> str:
-    """A job as the poll shows it; output and receipt stand in it exactly as they arrived."""
-    completed_at = "null" if job.completed_at is None else f'"{iso(job.completed_at)}"'
-    return (
-        f'{{"id":"{job.id}","status":"{job.status}","result":{_result(job)},'
-        f'"receipt":{_receipt(job)},"created_at":"{iso(job.created_at)}",'
-        f'"completed_at":{completed_at}}}'
-    )
-
-
-def listed_text(job: Job) -> str:
-    """A job as lists show it: the poll's body, and what was committed besides the payload."""
-    more = {"job_type": job.job_type, "tier": job.tier, "user_id": job.user_id}
-    return f"{job_text(job)[:-1]},{msgspec.json.encode(more).decode()[1:]}"
-
-
-def _result(job: Job) -> str:
-    if job.status is JobStatus.FAILED:
-        return json.dumps({"error": job.error}, ensure_ascii=False, separators=(",", ":"))
-    return job.output or "null"
-
-
-def _receipt(job: Job) -> str:
-    """The signed text with the signature added; it was verified before the job completed."""
-    if job.receipt is None:
-        return "null"
-    return f'{job.receipt[:-1]},"signature":"{job.signature}","verified":true}}'

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Literal, Self
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from msgspec import Struct
 from dispatchd.api.body import json_text
 from dispatchd.api.connection import Connection
 from dispatchd.api.errors import json_response
+from dispatchd.api.gate import Gate
+from dispatchd.api.job_view import JobView
 from dispatchd.api.openai_errors import JOB_ID_HEADER, Problem, Refused, shaped
 from dispatchd.api.openai_replies import ChatStyle, Result, Style, TextStyle, Writer, result_of
 from dispatchd.api.openai_schema import Asked, parse_chat, parse_text
@@ -45,24 +48,23 @@ _TEXT = _Kind(parse_text, TextStyle(), "prompt")
 class OpenAiRoutes:
     """Chat and text completions, and the models."""
 
-    def __init__(self, coordinator: Coordinator, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, coordinator: Coordinator, view: JobView, clock: Clock, limits: Limits, gate: Gate
+    ) -> None:
         self._coordinator = coordinator
+        self._view = view
+        self._gate = gate
         self._clock = clock
         self._limits = limits
         self._since = clock.now() // 1000  # the models' `created`: nobody tells when they were made
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the routes."""
-        router.add_post("/v1/chat/completions", shaped(self._chat))
-        router.add_post("/v1/completions", shaped(self._text))
+        for path, kind in (("/v1/chat/completions", _CHAT), ("/v1/completions", _TEXT)):
+            answer = self._gate.before(partial(self._answer, kind), shaped, "Fast compute job")
+            router.add_post(path, answer)
         router.add_get("/v1/models", shaped(self._models))
         router.add_get("/v1/models/{id:.+}", shaped(self._model))
-
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _CHAT)
-
-    async def _text(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _TEXT)
 
     async def _models(self, _: web.Request) -> web.Response:
         models = [self._card(name) for name in await self._known_models()]
@@ -73,21 +75,26 @@ class OpenAiRoutes:
         await self._check_model(name)
         return json_response(self._card(name))
 
-    async def _answer(self, request: web.Request, kind: _Kind) -> web.StreamResponse:
+    async def _answer(self, kind: _Kind, request: web.Request) -> web.StreamResponse:
         asked = kind.parse(await json_text(request, self._limits))
         if asked.model is not None:
             await self._check_model(asked.model)
-        job_id = str(uuid.uuid4())
+        payment = self._gate.payment(request)
+        submitted = await self._coordinator.submit(
+            asked.order, str(uuid.uuid4()), payment=payment
+        )
+        job_id = submitted.job_id
         created = self._clock.now() // 1000
         writer = Writer(kind.style, job_id, created, asked.model, asked.include_usage)
         headers = {JOB_ID_HEADER: job_id}
-        await self._coordinator.submit(asked.order, job_id)
         try:
             async with _Hearing(self._coordinator, request, job_id) as hearing:
                 news = hearing.news(kind.asks)
                 if asked.stream:
                     return await send_events(request, chunks(writer, news), headers)
                 results = [each async for each in news if isinstance(each, Result)]
+                if self._gate.sells:
+                    headers |= (await self._view.payment(job_id))[1]
                 return json_response(writer.reply(results[0]), headers=headers)
         except Refused as error:
             raise Refused(error.problem, headers | (error.headers or {})) from None

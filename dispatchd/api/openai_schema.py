@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dispatchd.api.openai_errors import invalid, unsupported
-from dispatchd.api.schema import MAX_TOKENS_MAX, LlmPayload, NonEmpty, Tokens, UserId, decode
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.api.schema import MAX_TOKENS_MAX, LlmPayload, NonEmpty, Tokens, UserId, decode, fingerprint_of
+from dispatchd.coordinator.intake import Order
 from dispatchd.core.job import JobType, Privacy, Tier
 
 DEFAULT_USER = "openai"
@@ -197,6 +197,8 @@ def _prompt(prompt: str | list[Any]) -> str:
 
 
 def _asked(call: _Call, what: dict[str, object]) -> Asked:
+    # Of the call as it came: a seed that is drawn here would make equal calls different.
+    fingerprint = fingerprint_of(type(call).__name__, msgspec.to_builtins(call))
     how = {
         "max_tokens": _max_tokens(call),
         "temperature": call.temperature,
@@ -211,14 +213,14 @@ def _asked(call: _Call, what: dict[str, object]) -> Asked:
     payload = msgspec.json.encode({"job_type": JobType.LLM_INFER} | what | given).decode()
     options = call.stream_options or StreamOptions()
     return Asked(
-        order=_order(payload, call.user or DEFAULT_USER),
+        order=_order(payload, call.user or DEFAULT_USER, fingerprint),
         model=call.model,
         stream=bool(call.stream),
         include_usage=bool(options.include_usage),
     )
 
 
-def _order(payload: str, user_id: str) -> Order:
+def _order(payload: str, user_id: str, fingerprint: str) -> Order:
     inner = decode(payload, LlmPayload)
     return Order(
         job_type=JobType.LLM_INFER,
@@ -228,6 +230,7 @@ def _order(payload: str, user_id: str) -> Order:
         payload=payload,
         extended=inner.extended,
         model=inner.model,
+        fingerprint=fingerprint,
     )
 
 

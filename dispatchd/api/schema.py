@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.core.card import KeyHex
 from dispatchd.core.errors import Invalid
 from dispatchd.core.job import JobType, Privacy, Tier
@@ -192,9 +192,14 @@ def parse_order(body: str, tier: Tier) -> Order:
 def with_fingerprint(order: Order) -> Order:
     """The order with what makes it equal to a repeated one: endpoint and body, however printed."""
     payload = msgspec.json.decode(order.payload)
-    parts = (order.tier, order.job_type, order.privacy, payload)
-    text = msgspec.json.encode(parts, order="deterministic")
-    return replace(order, fingerprint=hashlib.sha256(text).hexdigest())
+    return replace(
+        order, fingerprint=fingerprint_of(order.tier, order.job_type, order.privacy, payload)
+    )
+
+
+def fingerprint_of(*parts: object) -> str:
+    """Equal for equal values, in whatever order an object's members came."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 def decode(text: str, shape: type[_T], where: str = "") -> _T:

@@ -6,7 +6,7 @@ import re
 from aiohttp import web
 
 from dispatchd.api.errors import guarded
-from dispatchd.api.jobs import job_text
+from dispatchd.api.job_view import JobView
 from dispatchd.api.sse import KEEP_ALIVE, send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.follow import EndNews, News, Place, Quiet, StatusNews, TextNews
@@ -18,8 +18,9 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 class StreamRoutes:
     """The live view of one job."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, view: JobView) -> None:
         self._coordinator = coordinator
+        self._view = view
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Registers the route."""
@@ -29,25 +30,24 @@ class StreamRoutes:
         job_id = request.match_info["id"].lower()
         await self._coordinator.get(job_id)
         news = self._coordinator.follow(job_id, _place(request))
-        return await send_events(request, (_event(each) async for each in news))
+        return await send_events(request, (await self._event(each) async for each in news))
+
+    async def _event(self, news: News) -> str:
+        match news:
+            case StatusNews(status=status, place=place):
+                return _print("status", json.dumps({"status": status}), place)
+            case TextNews(text=text, place=place):
+                return _print("delta", json.dumps({"delta": text}, ensure_ascii=False), place)
+            case EndNews(job=job, place=place):
+                return _print("done", await self._view.text(job), place)
+            case Quiet():
+                return KEEP_ALIVE
 
 
 def _place(request: web.Request) -> Place:
     """Where a watcher that comes back had stopped reading."""
     match = _LAST_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
     return Place(int(match[1]), int(match[2])) if match else Place()
-
-
-def _event(news: News) -> str:
-    match news:
-        case StatusNews(status=status, place=place):
-            return _print("status", json.dumps({"status": status}), place)
-        case TextNews(text=text, place=place):
-            return _print("delta", json.dumps({"delta": text}, ensure_ascii=False), place)
-        case EndNews(job=job, place=place):
-            return _print("done", job_text(job), place)
-        case Quiet():
-            return KEEP_ALIVE
 
 
 def _print(name: str, data: str, place: Place) -> str:

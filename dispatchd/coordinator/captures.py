@@ -77,9 +77,10 @@ class Captures:
         while tasks := list(self._under_way.values()):
             await asyncio.wait(tasks)
 
-    async def capture(self, payment: Payment) -> Settlement | None:
-        """Tries once to move the money; None where it is unknown whether it has moved."""
-        return await asyncio.shield(self._begin(payment))
+    async def capture_for(self, job_id: str) -> Settlement | None:
+        """Tries once to move a job's money; None where it is unknown whether it has moved."""
+        payment = await self._payments.of_job(job_id)
+        return None if payment is None else await asyncio.shield(self._begin(payment))
 
     def _begin(self, payment: Payment) -> asyncio.Task[Settlement | None]:
         task = asyncio.create_task(self._capture(payment), name=f"capture {payment.job_id}")
@@ -144,7 +145,7 @@ class Captures:
             await self._until_stored(
                 lambda: self._payments.refused(payment, reason, PAYMENT_FAILED)
             )
-        await self._tell(payment.job_id)
+        await self._until_stored(lambda: self._tell(payment.job_id))
 
     async def _until_stored(self, write: Callable[[], Awaitable[None]]) -> None:
         while True:

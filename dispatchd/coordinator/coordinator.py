@@ -3,13 +3,12 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-
-from msgspec import Struct
-from msgspec.structs import replace
+from typing import TYPE_CHECKING
 
 from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.guesses import Guesses
+from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.work import CANCELLED, Work
@@ -18,52 +17,22 @@ from dispatchd.core.errors import (
     Conflict,
     LeaseLost,
     NotFound,
-    NoTrustedWorker,
+    PaymentRefused,
     Stopping,
     TooMany,
 )
-from dispatchd.core.job import (
-    ENDED,
-    Grant,
-    IdempotencyKey,
-    Job,
-    JobFilter,
-    JobStatus,
-    JobType,
-    Millis,
-    Privacy,
-    Tier,
-    millis,
-)
+from dispatchd.core.job import ENDED, Job, JobFilter, millis
 from dispatchd.core.limits import Limits
+from dispatchd.core.payment import Payment
 from dispatchd.core.record import WorkerRecord
 from dispatchd.core.trust import Pairing, PairingCode
 from dispatchd.feed import Feed
-from dispatchd.scheduler import rank
-from dispatchd.store import JobStore, TrustStore
+from dispatchd.store import JobStore, PaymentStore, TrustStore
+
+if TYPE_CHECKING:  # a node without payments loads nothing of them
+    from dispatchd.payment.payload import PaymentPayload
 
 _CODE_BYTES = 3
-
-
-class Order(Struct, frozen=True):
-    """A valid request for a job."""
-
-    job_type: JobType
-    tier: Tier
-    privacy: Privacy
-    user_id: str
-    payload: str
-    extended: bool = False
-    model: str | None = None
-    fingerprint: str = ""
-    """Equal for equal requests: the endpoint and the body."""
-
-
-class Submitted(Struct, frozen=True):
-    """The job that an order has become, or had become before."""
-
-    job_id: str
-    replayed: bool
 
 
 class Coordinator:
@@ -71,7 +40,9 @@ class Coordinator:
 
     def __init__(
         self,
+        intake: Intake,
         jobs: JobStore,
+        payments: PaymentStore,
         trust: TrustStore,
         seats: Seats,
         matching: Matching,
@@ -80,7 +51,9 @@ class Coordinator:
         clock: Clock,
         limits: Limits,
     ) -> None:
+        self._intake = intake
         self._jobs = jobs
+        self._payments = payments
         self._trust = trust
         self._seats = seats
         self._matching = matching
@@ -99,63 +72,32 @@ class Coordinator:
     def problems(self) -> list[str]:
         """What is wrong with the node at the moment, in sentences."""
         stopping = [str(Stopping())] if self._matching.stopping else []
-        return stopping + ([self._jobs.problem] if self._jobs.problem is not None else [])
+        others = [self._jobs.problem, self._intake.problem]
+        return stopping + [problem for problem in others if problem is not None]
 
     def stop(self) -> None:
         """From now on no job is taken and none is given out; those that run go on."""
         self._matching.stop()
 
-    async def submit(self, order: Order, job_id: str, key: str | None = None) -> Submitted:
+    async def submit(
+        self,
+        order: Order,
+        job_id: str,
+        key: str | None = None,
+        payment: "PaymentPayload | PaymentRefused | None" = None,
+    ) -> Submitted:
         """Stores a job; once this returns, it survives anything that happens to the process.
 
-        With an idempotency `key`, a repeated order gives the first one's job. Raises
-        `NoTrustedWorker` for a PRIVATE job that nobody online may do, which is stored as failed;
-        `Conflict`, `TooMany`, `Stopping`.
+        With an idempotency `key`, a repeated order gives the first one's job. Where jobs are sold,
+        `payment` is what came to pay, or why what came is none. Raises `NoTrustedWorker` for a
+        PRIVATE job that nobody online may do, which is stored as failed; `Conflict`, `TooMany`,
+        `Stopping`, `PaymentRequired`, `TooManyOpenPayments`, `FacilitatorAway`.
         """
-        job = self._new_job(order, job_id)
-        name = self._idempotency_key(order, key, job.created_at) if key is not None else None
-        if name is not None and (older := await self._jobs.replay(name)) is not None:
-            return Submitted(older, replayed=True)
-        if self._matching.stopping:
-            raise Stopping
-        if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
-            await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
-            raise NoTrustedWorker(job_id)
-        reservation = self._matching.reserve(job)
-        if reservation is None:
-            return await self._enqueue(job, name)
-        try:
-            stored = await self._store(job, name, reservation.grant)
-        except BaseException:
-            self._matching.give_up(reservation)
-            raise
-        if stored.replayed:
-            self._matching.give_up(reservation)
-        else:
-            await self._matching.deliver(reservation)
-        return stored
+        return await self._intake.submit(order, job_id, key, payment)
 
-    async def _enqueue(self, job: Job, name: IdempotencyKey | None) -> Submitted:
-        try:
-            with self._matching.place_in_queue():
-                stored = await self._store(job, name)
-        except TooMany:
-            # Perhaps an equal request has just taken the last place.
-            if name is not None and (older := await self._jobs.replay(name)) is not None:
-                return Submitted(older, replayed=True)
-            raise
-        if stored.replayed:
-            self._matching.leave_queue(1)
-        else:
-            self._matching.job_waits(job.lane)
-        return stored
-
-    async def _store(
-        self, job: Job, name: IdempotencyKey | None, grant: Grant | None = None
-    ) -> Submitted:
-        open_max = self._limits.open_jobs_per_user_max
-        job_id = await self._jobs.add(job, name, open_max, grant)
-        return Submitted(job_id, replayed=job_id != job.id)
+    async def payment_of(self, job: Job) -> Payment | None:
+        """What pays for a job; None where it is free."""
+        return None if job.payment_ref is None else await self._payments.of_job(job.id)
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
@@ -185,6 +127,8 @@ class Coordinator:
         Raises `NotFound`, and `Conflict` where the job has ended otherwise.
         """
         while (job := await self.get(job_id)).status not in ENDED:
+            if job.settling:
+                raise Conflict("The job is being paid for at this moment; see how it ends")
             with contextlib.suppress(LeaseLost):  # it has moved meanwhile: look again
                 await self._work.cancel(job)
         if job.error != CANCELLED:
@@ -239,22 +183,3 @@ class Coordinator:
     async def pairings_of(self, user_id: str) -> list[Pairing]:
         """The workers that a user is paired with."""
         return await self._trust.pairings_of(user_id)
-
-    def _new_job(self, order: Order, job_id: str) -> Job:
-        now = self._clock.now()
-        return Job(
-            id=job_id,
-            job_type=order.job_type,
-            tier=order.tier,
-            privacy=order.privacy,
-            user_id=order.user_id,
-            payload=order.payload,
-            extended=order.extended,
-            model=order.model,
-            created_at=now,
-            rank=rank(order.tier, now, self._limits),
-        )
-
-    def _idempotency_key(self, order: Order, key: str, now: Millis) -> IdempotencyKey:
-        since = now - millis(self._limits.idempotency_seconds)
-        return IdempotencyKey(order.user_id, key, order.fingerprint, since)

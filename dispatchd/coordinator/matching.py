@@ -82,14 +82,18 @@ class Matching:
     @contextmanager
     def place_in_queue(self) -> Iterator[None]:
         """Takes a place for a job that is being stored; raises `TooMany` where there is none."""
-        if self._queued >= self._limits.queue_jobs_max:
-            raise TooMany("The queue is full", _QUEUE_RETRY_SECONDS)
+        self.refuse_if_full()
         self._queued += 1
         try:
             yield
         except BaseException:
             self._queued -= 1
             raise
+
+    def refuse_if_full(self) -> None:
+        """Raises `TooMany` where there is no place in the queue."""
+        if self._queued >= self._limits.queue_jobs_max:
+            raise TooMany("The queue is full", _QUEUE_RETRY_SECONDS)
 
     def leave_queue(self, count: int) -> None:
         """So many jobs no longer wait."""

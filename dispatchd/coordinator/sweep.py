@@ -1,16 +1,17 @@
 """What time alone brings about: silent workers, leases that run out, jobs that nobody can do."""
 
+import contextlib
 import logging
 
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import NoTrustedWorker, StoreUnavailable
+from dispatchd.core.errors import LeaseLost, NoTrustedWorker, StoreUnavailable
 from dispatchd.core.job import Job, Lane, Lease, Millis, millis
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
-from dispatchd.scheduler import WORKER_GONE, overdue_fault
+from dispatchd.scheduler import TIMEOUT, WORKER_GONE, overdue_fault
 from dispatchd.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Sweep:
         await self._renew(now)
         await self._end_overdue(now)
         await self._fail_stranded(now)
+        await self._end_expired(now)
         await self._forget_keys(now)
         for lane in self._matching.lanes:
             if lane.retried:
@@ -116,6 +118,12 @@ class Sweep:
                     if (job := await self._jobs.get(job_id)) is not None:
                         self._feed.ended(job)
         self._seats.forget_left(now - patience)
+
+    async def _end_expired(self, now: Millis) -> None:
+        """Fails the paid jobs that wait although they must have ended by now."""
+        for job in await self._jobs.expired(now, _OVERDUE_AT_ONCE):
+            with contextlib.suppress(LeaseLost):  # it has been assigned meanwhile
+                await self._work.cancel(job, TIMEOUT)
 
     async def _forget_keys(self, now: Millis) -> None:
         """Once an hour, idempotency keys that no longer stand for anything."""

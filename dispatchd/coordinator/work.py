@@ -5,6 +5,7 @@ lease that the seat does not hold raises `LeaseLost` and changes nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -18,7 +19,17 @@ from dispatchd.coordinator.underway import Underway
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, Stopping, StoreUnavailable
-from dispatchd.core.job import Assignment, Completion, Fault, Job, JobStatus, JobType, Lease, millis
+from dispatchd.core.job import (
+    ENDED,
+    Assignment,
+    Completion,
+    Fault,
+    Job,
+    JobStatus,
+    JobType,
+    Lease,
+    millis,
+)
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
@@ -50,7 +61,9 @@ class Work:
         feed: Feed,
         clock: Clock,
         limits: Limits,
+        owed: asyncio.Event,
     ) -> None:
+        self._owed = owed
         self._jobs = jobs
         self._trust = trust
         self._seats = seats
@@ -151,7 +164,12 @@ class Work:
             await self.end(seat, held, fault)
             return
         try:
-            receipt = verify(done, job_id=lease.job_id, provider_pubkey=seat.key)
+            receipt = verify(
+                done,
+                job_id=lease.job_id,
+                provider_pubkey=seat.key,
+                payment_ref=held.job.payment_ref,
+            )
         except BadReceipt:
             await self.end(seat, held, Fault("invalid_receipt", Blame.BAD_RECEIPTS))
             raise
@@ -162,6 +180,9 @@ class Work:
             seat.drop(held)
             raise
         seat.drop(held)
+        if held.job.payment_ref is not None:
+            await self._finished_paid(lease.job_id)
+            return
         self._feed.ended(
             replace(
                 held.job,
@@ -174,14 +195,22 @@ class Work:
             )
         )
 
+    async def _finished_paid(self, job_id: str) -> None:
+        """The result is released once the payment is captured, which may have been at commit."""
+        self._owed.set()
+        with contextlib.suppress(StoreUnavailable):  # watchers look again by themselves
+            job = await self._jobs.get(job_id)
+            if job is not None and job.status in ENDED:
+                self._feed.ended(job)
+
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Ends an attempt that failed."""
         await self.end(seat, _held(seat, lease), fault)
 
-    async def cancel(self, job: Job) -> None:
-        """Fails a job as cancelled and takes it from its worker; raises `LeaseLost`."""
-        await self._jobs.fail(job, CANCELLED)
-        self._feed.ended(replace(job, status=JobStatus.FAILED, error=CANCELLED))
+    async def cancel(self, job: Job, reason: str = CANCELLED) -> None:
+        """Fails a job for a reason and takes it from its worker; raises `LeaseLost`."""
+        await self._jobs.fail(job, reason)
+        self._feed.ended(_failed(job, reason))
         if job.status is JobStatus.PENDING:
             self._matching.leave_queue(1)
         self._release(job)

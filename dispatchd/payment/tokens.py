@@ -23,10 +23,14 @@ class Token(Struct, frozen=True):
     version: str = ""
 
     @property
+    def solana(self) -> bool:
+        """Whether it lives on a cluster of Solana, and not on an EVM chain."""
+        return self.network.startswith(f"{SOLANA}:")
+
+    @property
     def id(self) -> TokenId:
         """The token as ledgers name it."""
-        solana = self.network.startswith(f"{SOLANA}:")
-        return TokenId(self.network, self.address if solana else self.address.lower())
+        return TokenId(self.network, self.address if self.solana else self.address.lower())
 
     @property
     def testnet(self) -> bool:

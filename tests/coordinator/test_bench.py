@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatchd.coordinator.bench import Bench
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.coordinator.matching import JOBS_PER_LANE_MAX
 from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.core.card import ProviderType, Slots, WorkerCard

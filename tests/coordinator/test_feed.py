@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.core.errors import NotFound, TooMany
 from dispatchd.core.job import Fault, Job, JobStatus, JobType, Lease, Privacy, Tier
 from dispatchd.core.limits import Limits

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from msgspec.structs import replace
 
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.coordinator.seats import Seat
 from dispatchd.core.job import (
     ENDED,

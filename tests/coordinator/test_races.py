@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import JobStatus, JobType, Lane, Privacy, Tier
 from dispatchd.core.limits import Limits

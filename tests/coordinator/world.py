@@ -9,7 +9,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from dispatchd.coordinator.coordinator import Order
+from dispatchd.coordinator.intake import Order
 from dispatchd.coordinator.seats import Seat
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.clock import iso
