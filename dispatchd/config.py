@@ -86,6 +86,48 @@ _GRACE = Option(
     default=20.0,
 )
 
+PAYMENTS = ("off", "simulated", "facilitator")
+_SELLING = (
+    Option(
+        "--payments",
+        ("DISPATCHD_PAYMENTS",),
+        "How jobs are paid for; simulated is for testnets and needs nobody else.",
+        choices=PAYMENTS,
+        shown_default="facilitator; off with --testnet",
+    ),
+    Option(
+        "--pay-to",
+        ("DISPATCHD_PAY_TO", "PAY_TO"),
+        "Address that is paid, once for each network.",
+        repeatable=True,
+        shown_default="a wallet of the node's own if simulated",
+    ),
+    Option(
+        "--facilitator",
+        ("DISPATCHD_FACILITATOR", "FACILITATOR_URL"),
+        "Address of the x402 facilitator that checks and moves the money.",
+    ),
+    Option(
+        "--asset",
+        ("DISPATCHD_ASSET", "ASSET"),
+        "Token that is paid in, once for each network: an address, or ADDRESS:NAME:VERSION.",
+        repeatable=True,
+        shown_default="the network's USDC",
+    ),
+    Option(
+        "--legacy-network-names",
+        ("DISPATCHD_LEGACY_NETWORK_NAMES",),
+        "Offers of x402 version 1 say base-sepolia and the like, not eip155:84532.",
+        default=False,
+    ),
+    Option(
+        "--behind-proxy",
+        ("DISPATCHD_BEHIND_PROXY",),
+        "Believe X-Forwarded-Proto and X-Forwarded-Host; only behind a proxy that sets them.",
+        default=False,
+    ),
+)
+
 RUN_OPTIONS = (
     Option(
         "--testnet",
@@ -93,6 +135,7 @@ RUN_OPTIONS = (
         "Take jobs without payment.",
         default=False,
     ),
+    *_SELLING,
     Option("--host", ("DISPATCHD_HOST",), "Address to listen on.", default="127.0.0.1"),
     Option(
         "--port",
@@ -175,12 +218,24 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     provider_type: ProviderType = ProviderType.DESKTOP
 
 
+class PaymentConfig(Struct, frozen=True, kw_only=True):
+    """How one network's jobs are paid for. Without a facilitator's address it is simulated."""
+
+    network: str
+    pay_to: str | None
+    asset: str | None
+    facilitator: str | None
+    legacy_names: bool
+    behind_proxy: bool
+
+
 class NetworkConfig(Struct, frozen=True, kw_only=True):
-    """Where one network is served from."""
+    """Where one network is served from, and what is paid for its jobs, if anything is."""
 
     network: Network
     port: int
     database: Path
+    payments: PaymentConfig | None
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -205,11 +260,6 @@ class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
     """Checks the options of `run`; raises `Unusable`."""
-    if not values["testnet"]:
-        raise Unusable(
-            "Payments are not there yet, so this node cannot sell its work."
-            " Run it with --testnet to take jobs without payment."
-        )
     data_dir = Path(values["data_dir"]).expanduser()
     return RunConfig(
         networks=_networks(values, data_dir),
@@ -239,9 +289,53 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
             network=network,
             port=port,
             database=Path(values["db"] or data_dir / f"{network.name}.sqlite3").expanduser(),
+            payments=payments,
         )
-        for network, port in zip(networks, ports, strict=True)
+        for network, port, payments in zip(
+            networks, ports, _payments(values, networks), strict=True
+        )
     )
+
+
+def _payments(values: Mapping[str, Any], networks: list[Network]) -> list[PaymentConfig | None]:
+    """How each network's jobs are paid for; addresses are given in the order of the networks."""
+    how = values["payments"] or ("off" if values["testnet"] else "facilitator")
+    if how == "off":
+        if not values["testnet"]:
+            raise Unusable("--payments off is for --testnet; without it jobs are sold.")
+        return [None] * len(networks)
+    _check_selling(values, how, networks)
+    pay_to, assets = (
+        [*values[name], *(None for _ in networks[len(values[name]) :])]
+        for name in ("pay_to", "asset")
+    )
+    return [
+        PaymentConfig(
+            network=network.caip2,
+            pay_to=payee,
+            asset=asset,
+            facilitator=None if how == "simulated" else values["facilitator"],
+            legacy_names=values["legacy_network_names"],
+            behind_proxy=values["behind_proxy"],
+        )
+        for network, payee, asset in zip(networks, pay_to, assets, strict=True)
+    ]
+
+
+def _check_selling(values: Mapping[str, Any], how: str, networks: list[Network]) -> None:
+    for flag, name in (("--pay-to", "pay_to"), ("--asset", "asset")):
+        if len(values[name]) > len(networks):
+            raise Unusable(f"{flag} is given more often than --network.")
+    if how == "simulated":
+        if not values["testnet"]:
+            raise Unusable("Simulated payments are worth nothing: add --testnet.")
+        if values["facilitator"]:
+            raise Unusable("--facilitator and --payments simulated exclude each other.")
+    elif not values["facilitator"] or len(values["pay_to"]) < len(networks):
+        raise Unusable(
+            "This node would sell its jobs: give --pay-to ADDRESS (once for each --network) and"
+            " --facilitator URL, or --testnet to take jobs without payment."
+        )
 
 
 def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:

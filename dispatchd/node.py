@@ -1,21 +1,24 @@
 """The composition root: chooses the implementations, builds the parts, runs them together."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from importlib import import_module
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock
 from msgspec import Struct
 
 from dispatchd import __version__
-from dispatchd.api.app import Edge
+from dispatchd.api.app import Edge, Market
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
@@ -42,6 +45,9 @@ from dispatchd.worker.tasks.classify import classify
 from dispatchd.worker.tasks.extract_json import extract_json
 from dispatchd.worker.tasks.summarize import summarize
 from dispatchd.worker.worker import Worker
+
+if TYPE_CHECKING:  # a node without payments loads nothing of them
+    from dispatchd.selling import Notice, Shop
 
 try:
     import uvloop
@@ -74,25 +80,57 @@ class Coordination(Struct, frozen=True):
     matching: Matching
     sweep: Sweep
     feed: Feed
+    sales: Sales | None
 
     @classmethod
-    def over(cls, store: SqliteStore, clock: Clock, limits: Limits) -> Self:
-        """Builds the parts."""
+    def over(
+        cls, store: SqliteStore, clock: Clock, limits: Limits, shop: "Shop | None" = None
+    ) -> Self:
+        """Builds the parts; with a shop, jobs are sold."""
         seats = Seats()
         feed = Feed(limits.watchers_max)
+        owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
-        work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits)
+        work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits, owed)
         sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
+        sales = None if shop is None else shop.sales(matching, feed, owed)
+        intake = Intake(store.jobs, seats, matching, clock, limits, sales)
         coordinator = Coordinator(
-            store.jobs, store.trust, seats, matching, work, feed, clock, limits
+            intake,
+            store.jobs,
+            store.payments,
+            store.trust,
+            seats,
+            matching,
+            work,
+            feed,
+            clock,
+            limits,
         )
-        return cls(seats, coordinator, work, matching, sweep, feed)
+        return cls(seats, coordinator, work, matching, sweep, feed, sales)
+
+    @property
+    def running(self) -> "list[Part]":
+        """What must run for as long as the coordinator does."""
+        parts: list[Part] = [self.matching.run, self.sweep.run]
+        if self.sales is not None:
+            parts += [self.sales.till.run, self.sales.captures.run]
+        return parts
+
+    async def prepare(self) -> None:
+        """Before anything can be committed: looks at what a former process left."""
+        await self.matching.prepare()
+        if self.sales is not None:
+            await self.sales.captures.recover()
 
     async def drain(self, edge: Edge, grace_seconds: float) -> None:
         """Takes no more jobs, lets running ones finish in time and puts the others back."""
         self.coordinator.stop()
         await edge.tell_stopping()
         await self.work.let_finish(grace_seconds)
+        if self.sales is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.sales.captures.settled(), grace_seconds)
         self.feed.close()
 
 
@@ -103,6 +141,7 @@ class Branch(Struct, frozen=True):
     port: int
     parts: Coordination
     edge: Edge
+    notice: "Notice | None"
 
 
 class Running(Struct, frozen=True):
@@ -110,7 +149,7 @@ class Running(Struct, frozen=True):
 
     version: str
     config: RunConfig
-    networks: tuple[tuple[NetworkConfig, int], ...]
+    networks: "tuple[tuple[NetworkConfig, int, Notice | None], ...]"
     crew: Crew | None
 
 
@@ -138,7 +177,7 @@ async def run_node(
             await running.enter_async_context(_branch(each, config, crew, clock))
             for each in config.networks
         ]
-        addresses = tuple((branch.config, branch.port) for branch in branches)
+        addresses = tuple((branch.config, branch.port, branch.notice) for branch in branches)
         announce(Running(__version__, config, addresses, crew))
         await stop.wait()
         await asyncio.gather(
@@ -151,17 +190,24 @@ async def _branch(
     served: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock
 ) -> AsyncIterator[Branch]:
     """One network: its store, its coordinator, its port, and the worker's seat there."""
-    async with open_sqlite(served.database) as store:
-        here = Coordination.over(store, clock, config.limits)
-        await _prepared(here.matching)
-        parts: list[Part] = [here.matching.run, here.sweep.run]
+    async with AsyncExitStack() as opened:
+        store = await opened.enter_async_context(open_sqlite(served.database))
+        shop = None
+        if served.payments is not None:
+            selling = import_module("dispatchd.selling")  # with all that payments need
+            opening = selling.open_shop(served.payments, store, clock, config.limits)
+            shop = await opened.enter_async_context(opening)
+        here = Coordination.over(store, clock, config.limits, shop)
+        await _prepared(here)
+        parts = here.running
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, config.limits)
             worker = Worker(source, crew.executors, crew.key, clock)
             parts += [source.run, partial(worker.run, crew.card.slots)]
-        edge = Edge(here.coordinator, here.work, served.network, clock, config.limits)
+        market = Market() if shop is None else shop.market
+        edge = Edge(here.coordinator, here.work, served.network, clock, config.limits, market)
         async with edge.listening(config.host, served.port) as port, _together(parts):
-            yield Branch(served, port, here, edge)
+            yield Branch(served, port, here, edge, None if shop is None else shop.notice)
 
 
 async def run_worker(
@@ -183,9 +229,9 @@ async def run_worker(
         await source.drain(config.grace_seconds)
 
 
-async def _prepared(matching: Matching) -> None:
+async def _prepared(here: Coordination) -> None:
     try:
-        await matching.prepare()
+        await here.prepare()
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None
 

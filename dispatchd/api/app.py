@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
 from dispatchd.api.connection import Connection, Guard
@@ -45,6 +46,8 @@ class Market(Struct, frozen=True):
 
     gate: Gate = OpenGate()
     routes: tuple[Routes, ...] = ()
+    middlewares: tuple[Middleware, ...] = ()
+    on_reply: tuple[Callable[[web.Request, web.StreamResponse], Awaitable[None]], ...] = ()
 
 
 class Edge:
@@ -62,7 +65,9 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
-        self._app = web.Application(client_max_size=limits.body_bytes_max)
+        self._app = web.Application(
+            client_max_size=limits.body_bytes_max, middlewares=market.middlewares
+        )
         view = JobView(coordinator, market.gate)
         groups: Iterable[Routes] = (
             JobRoutes(coordinator, view, network, limits, market.gate),
@@ -76,7 +81,7 @@ class Edge:
         for routes in groups:
             routes.add_to(self._app.router)
         self._app.router.add_get("/", guarded(self._root))
-        self._app.on_response_prepare.append(errors_as_json)
+        self._app.on_response_prepare.extend((errors_as_json, *market.on_reply))
         self._app.on_shutdown.append(lambda _: self._workers.close())
 
     async def tell_stopping(self) -> None:

@@ -80,9 +80,7 @@ class OpenAiRoutes:
         if asked.model is not None:
             await self._check_model(asked.model)
         payment = self._gate.payment(request)
-        submitted = await self._coordinator.submit(
-            asked.order, str(uuid.uuid4()), payment=payment
-        )
+        submitted = await self._coordinator.submit(asked.order, str(uuid.uuid4()), payment=payment)
         job_id = submitted.job_id
         created = self._clock.now() // 1000
         writer = Writer(kind.style, job_id, created, asked.model, asked.include_usage)

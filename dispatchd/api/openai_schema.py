@@ -12,7 +12,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from dispatchd.api.openai_errors import invalid, unsupported
-from dispatchd.api.schema import MAX_TOKENS_MAX, LlmPayload, NonEmpty, Tokens, UserId, decode, fingerprint_of
+from dispatchd.api.schema import (
+    MAX_TOKENS_MAX,
+    LlmPayload,
+    NonEmpty,
+    Tokens,
+    UserId,
+    decode,
+    fingerprint_of,
+)
 from dispatchd.coordinator.intake import Order
 from dispatchd.core.job import JobType, Privacy, Tier
 

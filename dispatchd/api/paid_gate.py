@@ -115,9 +115,12 @@ class PaidGate:
             return {}
         return response_headers(settlement, legacy_name(settlement.network))
 
-    async def preflight(self, _: web.Request) -> web.Response:
-        """What browsers ask before they send a payment from another site's page."""
-        return web.Response(status=204, headers=_ANY_ORIGIN | _PREFLIGHT)
+    @web.middleware
+    async def preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers what browsers ask before they send a payment from another site's page."""
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers=_PREFLIGHT)
+        return await handler(request)
 
     async def open_to_browsers(self, _: web.Request, response: web.StreamResponse) -> None:
         """Lets pages of other sites read replies: whoever pays may be anybody."""

@@ -1,12 +1,15 @@
 """`dispatchd run`: the whole network on one machine."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dispatchd.cli.options import log_to_stderr, with_options
 from dispatchd.config import RUN_OPTIONS, run_config
 from dispatchd.node import Running, run_node, run_until_stopped
+
+if TYPE_CHECKING:  # a node without payments loads nothing of them
+    from dispatchd.selling import Notice
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 _EXAMPLE = (
@@ -35,16 +38,17 @@ def announce(running: Running) -> None:
     host = f"[{shown_host}]" if ":" in shown_host else shown_host
     first_port = running.networks[0][1]
     url = f"http://{host}:{first_port}"
-    lines = [f"dispatchd {running.version} is running (testnet: jobs are free)"]
-    for served, port in running.networks:
+    lines = [f"dispatchd {running.version} is running ({_terms(running)})"]
+    for served, port, notice in running.networks:
         lines += [
             f"  address   http://{host}:{port}",
             f"  network   {served.network.name} ({served.network.caip2})",
             f"  state     {served.database}",
+            *_payment_lines(notice),
         ]
     lines += [
         *_worker_lines(running),
-        *_exposure(config.host, [port for _, port in running.networks]),
+        *_exposure(config.host, [port for _, port, _ in running.networks]),
         "Try it:",
         f"  curl -X POST {url}/v1/jobs/commit/fast -H 'Content-Type: application/json' -d \\",
         f"    '{_EXAMPLE}'",
@@ -52,6 +56,31 @@ def announce(running: Running) -> None:
         f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
     ]
     click.echo("\n".join(lines))
+
+
+def _terms(running: Running) -> str:
+    notices = [notice for _, _, notice in running.networks]
+    if not any(notices):
+        return "testnet: jobs are free"
+    return "payments are simulated" if any(n and n.wallets for n in notices) else "jobs are sold"
+
+
+def _payment_lines(notice: "Notice | None") -> list[str]:
+    if notice is None:
+        return []
+    if not notice.wallets:
+        return [
+            f"  paid in   {notice.asset}",
+            f"  paid to   {notice.pay_to}",
+            f"  through   {notice.facilitator}",
+        ]
+    return [
+        f"  paid in   {notice.asset} (simulated: play money)",
+        f"  paid to   {notice.pay_to}",
+        "  wallets   ten with play money; their keys come from the public seed phrase",
+        f"            “{notice.seed_phrase}”",
+        *(f"            {number:2}  {address}" for number, address in enumerate(notice.wallets, 1)),
+    ]
 
 
 def _worker_lines(running: Running) -> list[str]:

@@ -135,9 +135,7 @@ class Captures:
         """Stores how it ended, whatever it takes: the money has moved, or never will."""
         if settlement.success:
             await self._until_stored(
-                lambda: self._payments.captured(
-                    payment, settlement.transaction, self._clock.now()
-                )
+                lambda: self._payments.captured(payment, settlement.transaction, self._clock.now())
             )
         else:
             reason = settlement.reason or Reason.SETTLE_ERROR

@@ -37,6 +37,12 @@ class Token(Struct, frozen=True):
         """Whether it is known to be worth nothing."""
         return is_testnet(self.network)
 
+    def check_payee(self, address: str) -> None:
+        """Raises `Unusable` where nobody on the token's network can have that address."""
+        fits = _MINT.fullmatch(address) is not None if self.solana else is_address(address)
+        if not fits:
+            raise Unusable(f"--pay-to {address}: that is no address on {self.network}.")
+
     def offer(
         self,
         amount: int,

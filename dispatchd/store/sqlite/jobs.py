@@ -59,7 +59,9 @@ _SHOWN = ", ".join(
 )
 _SELECT = f"SELECT {_SHOWN} FROM jobs"
 _SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
-_SHOWN_STATUS = "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
+_SHOWN_STATUS = (
+    "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
+)
 _STORED = MappingProxyType({status: name for name, status in _SETTLING.items()})
 _ROW_WIDTH = len(_COLUMNS) + 2
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"

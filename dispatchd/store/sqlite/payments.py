@@ -35,8 +35,7 @@ _COUNT = f"""
     FROM payments WHERE payer = ?
 """
 _AUTHORIZE = (
-    "UPDATE payments SET state = ?, tries = ?, next_try = ?"
-    f" WHERE {_KEY} AND state = 'verifying'"
+    f"UPDATE payments SET state = ?, tries = ?, next_try = ? WHERE {_KEY} AND state = 'verifying'"
 )
 _END = (
     "UPDATE payments SET state = ?, transaction_id = ?, reason = ?, text = NULL, next_try = NULL"
