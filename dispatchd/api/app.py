@@ -11,7 +11,7 @@ from aiohttp import web
 
 from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.docs import DocsRoutes
-from dispatchd.api.errors import errors_as_json, guarded
+from dispatchd.api.errors import guarded
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.openai import OpenAiRoutes
 from dispatchd.api.status import StatusRoutes
@@ -58,7 +58,6 @@ class Edge:
         for routes in groups:
             routes.add_to(self._app.router)
         self._app.router.add_get("/", guarded(self._root))
-        self._app.on_response_prepare.append(errors_as_json)
         self._app.on_shutdown.append(lambda _: self._workers.close())
 
     async def tell_stopping(self) -> None:

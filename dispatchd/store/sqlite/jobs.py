@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from dispatchd.store.sqlite import keys
 from dispatchd.store.sqlite.groups import Grouped
 from dispatchd.store.sqlite.rows import chunks, value_rows
 
-_COLUMNS = (
+_PLAIN_COLUMNS = (
     "id",
     "job_type",
     "tier",
@@ -38,7 +39,6 @@ _COLUMNS = (
     "status",
     "attempt",
     "faults",
-    "avoid",
     "worker_key",
     "run_until",
     "output",
@@ -47,6 +47,8 @@ _COLUMNS = (
     "error",
     "completed_at",
 )
+_plain_values = attrgetter(*_PLAIN_COLUMNS)
+_COLUMNS = (*_PLAIN_COLUMNS, "avoid")
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM jobs"
 _ROW_WIDTH = len(_COLUMNS) + 2
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
@@ -337,8 +339,7 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
 
 
 def _row(job: Job, lease_until: Millis | None = None) -> tuple[object, ...]:
-    values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
-    return (*(values[name] for name in _COLUMNS), job.lane.text, lease_until)
+    return (*_plain_values(job), _avoid(job.avoid), job.lane.text, lease_until)
 
 
 def _avoid(refusals: tuple[Refusal, ...]) -> str:
