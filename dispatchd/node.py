@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -57,6 +58,7 @@ except ImportError:
 TASK_SLOTS = 4
 _SIGNAL_EXIT = 128
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -178,11 +180,23 @@ async def run_node(
             for each in config.networks
         ]
         addresses = tuple((branch.config, branch.port, branch.notice) for branch in branches)
+        _collect_garbage_rarely()
         announce(Running(__version__, config, addresses, crew))
         await stop.wait()
         await asyncio.gather(
             *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
         )
+
+
+def _collect_garbage_rarely() -> None:
+    """What a started node is made of stays, so Python need not look through it for garbage.
+
+    Jobs leave hardly any cycles behind. By default Python looks for some every 700 objects, a
+    few jobs' worth, which was up to a fifth of the time that a busy coordinator took.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.docs import DocsRoutes
-from dispatchd.api.errors import errors_as_json, guarded
+from dispatchd.api.errors import guarded
 from dispatchd.api.gate import Gate, OpenGate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
@@ -81,7 +81,7 @@ class Edge:
         for routes in groups:
             routes.add_to(self._app.router)
         self._app.router.add_get("/", guarded(self._root))
-        self._app.on_response_prepare.extend((errors_as_json, *market.on_reply))
+        self._app.on_response_prepare.extend(market.on_reply)
         self._app.on_shutdown.append(lambda _: self._workers.close())
 
     async def tell_stopping(self) -> None:

@@ -5,12 +5,13 @@ aiohttp answers what is no HTTP with plain text, and waits for ever for the end 
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from dispatchd.api.errors import code_of, error_body, json_response
+from dispatchd.api.errors import code_of, error_body, json_response, tell_in_json
 from dispatchd.core.limits import Limits
 
 
@@ -71,6 +72,14 @@ class Connection(RequestHandler):
             self._head_arrived()
         elif self._waiter is not None and self._head_timer is None:
             self._expect_head()
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Sends a reply; a hook of the application would run for every one, and only for some."""
+        if isinstance(resp, web.HTTPException):
+            tell_in_json(resp)
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

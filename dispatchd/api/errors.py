@@ -134,16 +134,14 @@ def guarded(handler: Handler) -> Handler:
     return guard
 
 
-async def errors_as_json(_: web.Request, response: web.StreamResponse) -> None:
-    """Aiohttp's own errors as JSON: unknown routes, wrong methods, bodies that are too large."""
-    if not isinstance(response, web.HTTPException):
-        return
+def tell_in_json(response: web.HTTPException) -> None:
+    """Aiohttp's own errors in JSON: unknown routes, wrong methods, bodies that are too large."""
     code = code_of(response.status)
     hint = _ROUTES_HINT if response.status == web.HTTPNotFound.status_code else HINTS.get(code)
     detail = response.text if isinstance(response, web.HTTPRequestEntityTooLarge) else None
-    body = msgspec.json.encode(error_body(_sentence(response), code, detail=detail, hint=hint))
-    response.body = body
-    response.headers.update(_JSON | {"Content-Length": str(len(body))})
+    body = error_body(_sentence(response), code, detail=detail, hint=hint)
+    response.body = msgspec.json.encode(body)
+    response.headers.update(_JSON)
 
 
 def code_of(status: int) -> str:

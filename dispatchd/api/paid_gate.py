@@ -169,7 +169,7 @@ def _first(value: str | None) -> str:
 
 def _say_uncharged(response: web.Response) -> None:
     try:
-        body = msgspec.json.decode(response.body or b"", type=dict[str, msgspec.Raw])
+        body = msgspec.json.decode(response.text or "", type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, TypeError):
         return
     response.body = msgspec.json.encode(body | {"charged": msgspec.Raw(b"false")})

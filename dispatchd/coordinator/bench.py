@@ -31,24 +31,28 @@ class Bench:
     def __init__(self, seats: Seats) -> None:
         self._seats = seats
         self._groups: dict[_Kind, dict[Offer, None]] = {}
+        self._group_of: dict[Offer, dict[Offer, None]] = {}
 
     def __len__(self) -> int:
-        return sum(len(group) for group in self._groups.values())
+        return len(self._group_of)
 
     def add(self, offer: Offer) -> None:
         """A place is free."""
-        self._groups.setdefault(_kind(offer), {})[offer] = None
+        group = self._groups.setdefault(_kind(offer), {})
+        group[offer] = None
+        self._group_of[offer] = group
         offer.seat.offers[offer] = None
 
     def remove(self, offer: Offer) -> None:
-        """A place is taken or withdrawn."""
-        self._groups.get(_kind(offer), {}).pop(offer, None)
-        offer.seat.offers.pop(offer, None)
+        """A place is taken or withdrawn; doing so twice does nothing."""
+        if (group := self._group_of.pop(offer, None)) is not None:
+            del group[offer]
+            del offer.seat.offers[offer]
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive, so it goes before those that have not."""
         for offer in seat.offers:
-            group = self._groups[_kind(offer)]
+            group = self._group_of[offer]
             group[offer] = group.pop(offer)
 
     def serves(self, lane: Lane) -> bool:

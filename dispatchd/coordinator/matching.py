@@ -132,13 +132,18 @@ class Matching:
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
         offer = Offer(seat, job_types)
-        self._bench.add(offer)
-        self._fresh.append(offer)
-        self._ring.set()
+        self._place_is_free(offer)
         try:
             return await offer.assignment
         finally:
             self._bench.remove(offer)
+
+    def _place_is_free(self, offer: Offer) -> None:
+        """Rings where jobs may be waiting; if none are, the next one that comes finds the place."""
+        self._bench.add(offer)
+        if self._lanes or self._changed:
+            self._fresh.append(offer)
+            self._ring.set()
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
@@ -281,8 +286,7 @@ class Matching:
     def _return_to_bench(self, offers: list[Offer]) -> None:
         for offer in offers:
             if not offer.assignment.done() and not offer.seat.left.is_set():
-                self._bench.add(offer)
-                self._fresh.append(offer)
+                self._place_is_free(offer)
 
 
 def _assignment(held: Held) -> Assignment:

@@ -265,3 +265,34 @@ async def test_a_place_is_not_lost_when_the_store_fails_during_delivery(
     await world.rest()
     assert staying.seat is not None
     assert staying.seat.held or staying.seat.offers, "the place is neither taken nor offered"
+
+
+async def test_a_place_that_becomes_free_while_a_job_is_stored_gets_it(world: World) -> None:
+    """When the place is offered nothing waits yet, so nobody looks; the job itself finds it."""
+    peer = world.peers[0]
+    peer.places = 0
+    await joined(world)
+    world.spawn(world.submit(TASK, "job", None))
+    await breathe()
+    assert world.gate.waiting == ["add"]
+    peer.places = 1
+    world.claim(peer)
+    await world.rest()
+    assert only_row(world)[0] == JobStatus.ASSIGNED
+
+
+async def test_a_place_kept_for_a_commit_that_fails_goes_to_the_job_that_waits(
+    world: World,
+) -> None:
+    await joined(world)
+    refused = asyncio.ensure_future(world.parts.coordinator.submit(TASK, "refused"))
+    await breathe()
+    adding = world.gate._writes.come.popleft()
+    world.spawn(world.submit(TASK, "waiting", None))
+    await world.rest()
+    assert only_row(world)[0] == JobStatus.PENDING
+    adding.answer.set_exception(StoreUnavailable("disk full"))
+    with pytest.raises(StoreUnavailable):
+        await refused
+    await world.rest()
+    assert only_row(world)[0] == JobStatus.ASSIGNED

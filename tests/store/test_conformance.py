@@ -194,6 +194,24 @@ async def test_many_writes_at_once_all_happen(store: SqliteStore) -> None:
     assert await store.jobs.count_waiting() == 500
 
 
+@pytest.mark.parametrize("count", [2, 31, 32, 33, 70])
+async def test_of_many_results_at_once_only_the_one_without_its_lease_is_refused(
+    store: SqliteStore, count: int
+) -> None:
+    await asyncio.gather(*(leased(store, number) for number in range(count)))
+    attempts = [2] + [1] * (count - 1)
+    outcomes = await asyncio.gather(
+        *(
+            store.jobs.finish(Lease(f"job-{number}", attempt), DONE, at=1)
+            for number, attempt in enumerate(attempts)
+        ),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [LeaseLost] + [type(None)] * (count - 1)
+    statuses = [(await found(store, number)).status for number in range(count)]
+    assert statuses == [JobStatus.ASSIGNED] + [JobStatus.COMPLETED] * (count - 1)
+
+
 async def put_into(store: SqliteStore, status: JobStatus) -> Job:
     """Brings a job into a status by the verbs alone; returns it as its holder believes it to be."""
     if status is JobStatus.PENDING:

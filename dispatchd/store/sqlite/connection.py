@@ -22,6 +22,8 @@ _SETTINGS = """
     PRAGMA foreign_keys = ON;
     PRAGMA cache_size = -16000;
     PRAGMA journal_size_limit = 67108864;
+    -- What undoes a single statement is temporary; most groups of writes would make a file for it.
+    PRAGMA temp_store = MEMORY;
 """
 _MIGRATION_NAME = re.compile(r"(\d{4})_\w+\.sql")
 

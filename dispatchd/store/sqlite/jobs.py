@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +28,7 @@ from dispatchd.store.sqlite import keys, payments
 from dispatchd.store.sqlite.groups import Grouped
 from dispatchd.store.sqlite.rows import chunks, value_rows
 
-_COLUMNS = (
+_PLAIN_COLUMNS = (
     "id",
     "job_type",
     "tier",
@@ -38,10 +39,8 @@ _COLUMNS = (
     "rank",
     "extended",
     "model",
-    "status",
     "attempt",
     "faults",
-    "avoid",
     "worker_key",
     "run_until",
     "output",
@@ -52,6 +51,8 @@ _COLUMNS = (
     "payment_ref",
     "end_by",
 )
+_plain_values = attrgetter(*_PLAIN_COLUMNS)
+_COLUMNS = (*_PLAIN_COLUMNS, "avoid", "status")
 # Of a job whose payment is being captured nobody gets to see the result.
 _WITHHELD = frozenset({"output", "receipt", "signature", "completed_at"})
 _SHOWN = ", ".join(
@@ -362,10 +363,8 @@ def _grant_row(grant: Grant) -> tuple[object, ...]:
 
 
 def _row(job: Job, lease_until: Millis | None = None) -> tuple[object, ...]:
-    values = msgspec.structs.asdict(job) | {"avoid": _avoid(job.avoid)}
-    if job.settling:
-        values["status"] = _STORED[job.status]
-    return (*(values[name] for name in _COLUMNS), job.lane.text, lease_until)
+    status = _STORED[job.status] if job.settling else job.status
+    return (*_plain_values(job), _avoid(job.avoid), status, job.lane.text, lease_until)
 
 
 def _avoid(refusals: tuple[Refusal, ...]) -> str:

@@ -1,20 +1,18 @@
-"""One SQL statement for many rows, in a few sizes only, so that SQLite prepares each just once."""
+"""One SQL statement for many rows, so few at a time that each number of rows is prepared once."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
-_SIZES = (32, 16, 8, 4, 2, 1)
+_ROWS_MAX = 32
+"""With two such statements this is half of those that a connection keeps prepared."""
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """The items in runs of these sizes, the longest first."""
-    start = 0
-    for size in _SIZES:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
+    """The items in runs, of which all but the last are as long as they may be."""
+    for start in range(0, len(items), _ROWS_MAX):
+        yield items[start : start + _ROWS_MAX]
 
 
 def value_rows(count: int, width: int) -> str:
