@@ -12,13 +12,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from dispatchd.core.errors import PaymentRefused
 from dispatchd.core.payment import Settlement
 from dispatchd.payment.codec import (
-    HEADER_CHARS_MAX,
     facilitator_request,
     parse_facilitator_request,
     parse_payment,
     read_payment,
     response_headers,
 )
+from dispatchd.payment.header import HEADER_CHARS_MAX
 from dispatchd.payment.payload import PaymentPayload
 from tests.payment.paying import (
     BASE_USDC,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from dispatchd.core.errors import PaymentRefused
 from dispatchd.core.payment import Offer
 from dispatchd.payment.checks import check_signature
-from dispatchd.payment.codec import parse_offer
 from dispatchd.payment.eip712 import domain_of, transfer_digest
 from dispatchd.payment.payload import Authorization
 from dispatchd.payment.signature import checksummed, recover
+from dispatchd.payment.terms import parse_offer
 from dispatchd.payment.wallet import Wallet
 from tests.payment import oracle
 from tests.payment.paying import (
@@ -147,7 +147,10 @@ def test_v_may_be_written_in_two_ways(v: int) -> None:
         high_s_twin(payment()["payload"]["signature"]),
         payment()["payload"]["signature"][:-2],
         payment()["payload"]["signature"] + "00",
-        *(payment()["payload"]["signature"][:-2] + v for v in ("02", "03", "1a", "1d", "ff")),
+        *(
+            payment()["payload"]["signature"][:-2] + v
+            for v in ("02", "03", "1a", "1d", "36", "37", "ff")
+        ),
         "0x" + "00" * 32 + "01" * 32 + "1b",
         "0x" + "01" * 32 + "00" * 32 + "1b",
         "0x" + "ff" * 32 + "01" * 32 + "1b",

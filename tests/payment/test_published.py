@@ -29,9 +29,10 @@ from dispatchd.core.clock import SystemClock
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Settlement
 from dispatchd.payment import Ledger
-from dispatchd.payment.codec import facilitator_request, requirements_v2, response_headers
+from dispatchd.payment.codec import facilitator_request, response_headers
 from dispatchd.payment.offer import required_body, required_header
 from dispatchd.payment.simulated import SimulatedFacilitator
+from dispatchd.payment.terms import requirements_v2
 from dispatchd.payment.wallet import Wallet
 from tests.payment.paying import (
     MONAD_USDC,

@@ -191,7 +191,7 @@ async def test_a_settlement_whose_answer_was_lost_is_asked_for_again(
     """It settled, and the line broke: the same payload again brings the same transaction."""
     await ledger.fund(MONAD_USDC.id, PAYER.address, 10_000)
     routes = FacilitatorRoutes(facilitator, ledger, [MONAD_USDC], Limits())
-    lost = []
+    lost: list[str] = []
 
     async def lose_the_first(request: web.Request, _: web.StreamResponse) -> None:
         if not lost and request.transport is not None:
