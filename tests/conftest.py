@@ -10,7 +10,6 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.node import Node, running_node
 
-
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
 

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from dispatchd.core.errors import Invalid, PaymentRefused
 from dispatchd.core.payment import Offer
-from dispatchd.payment.codec import decode_header, parse_offer
+from dispatchd.payment.header import decode_header
 from dispatchd.payment.offer import PAYMENT_REQUIRED
+from dispatchd.payment.terms import parse_offer
 
 BODY_BYTES_MAX = 32 * 1024
 _V1, _V2 = 1, 2

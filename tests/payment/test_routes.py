@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dispatchd.api.errors import errors_as_json
 from dispatchd.api.facilitator import FacilitatorRoutes
+from dispatchd.core.errors import FacilitatorAway
 from dispatchd.core.limits import Limits
 from dispatchd.payment import Ledger
 from dispatchd.payment.codec import facilitator_request
@@ -182,3 +183,30 @@ async def test_the_faucet_has_every_token(box: Box) -> None:
     assert shown["accounts"] == [{"address": PAYER.address, "balance": "0"}]
     status, _ = await box.ask("GET", "balances?address=bob")
     assert status == 400
+
+
+async def test_a_settlement_whose_answer_was_lost_is_asked_for_again(
+    facilitator: SimulatedFacilitator, ledger: Ledger
+) -> None:
+    """It settled, and the line broke: the same payload again brings the same transaction."""
+    await ledger.fund(MONAD_USDC.id, PAYER.address, 10_000)
+    routes = FacilitatorRoutes(facilitator, ledger, [MONAD_USDC], Limits())
+    lost: list[str] = []
+
+    async def lose_the_first(request: web.Request, _: web.StreamResponse) -> None:
+        if not lost and request.transport is not None:
+            lost.append(request.path)
+            request.transport.abort()
+
+    app = web.Application()
+    routes.add_to(app.router)
+    app.on_response_prepare.append(lose_the_first)
+    async with serving(app) as url, aiohttp.ClientSession() as http:
+        far = HttpFacilitator(f"{url}/facilitator", http)
+        with pytest.raises(FacilitatorAway):
+            await far.settle(paid(), OFFER)
+        settled = await far.settle(paid(), OFFER)
+    assert lost == ["/facilitator/settle"]
+    assert settled.success
+    assert settled.transaction == await ledger.transaction_of(paid().key(OFFER))
+    assert await ledger.balance(MONAD_USDC.id, SELLER.address) == 10_000

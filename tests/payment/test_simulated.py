@@ -1,12 +1,13 @@
 """The facilitator in the box: real checks, play money, each authorization once."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from dispatchd.core.errors import Unusable
+from dispatchd.core.errors import FacilitatorAway, Unusable
 from dispatchd.core.payment import Offer
 from dispatchd.payment import Kind, Ledger
 from dispatchd.payment.simulated import SimulatedFacilitator
@@ -16,6 +17,7 @@ from dispatchd.payment.wallets import (
     development_wallets,
     fund_development_wallets,
 )
+from dispatchd.store.sqlite.store import open_sqlite
 from tests.payment.paying import (
     BASE_USDC,
     MONAD_USDC,
@@ -183,3 +185,11 @@ async def test_the_development_wallets_are_funded_once(
         for wallet in development_wallets()
         if wallet is not PAYER
     }
+
+
+async def test_without_its_ledger_it_is_away(tmp_path: Path, clock: FakeClock) -> None:
+    async with open_sqlite(tmp_path / "closed.sqlite3") as store:
+        closed = SimulatedFacilitator(store.ledger, clock, [MONAD_USDC])
+    for ask in (closed.verify(paid(), OFFER), closed.settle(paid(), OFFER)):
+        with pytest.raises(FacilitatorAway, match="closed"):
+            await ask

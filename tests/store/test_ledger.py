@@ -150,11 +150,10 @@ async def _conserved(path: Path, rounds: list[list[tuple[Any, ...]]]) -> None:
 
 
 async def _do(ledger: Ledger, operation: tuple[Any, ...]) -> object:
-    match operation:
-        case ("fund", who, amount):
-            return await ledger.fund(USDC, who, amount)
-        case (_, payer, to, amount, nonce):
-            return await ledger.transfer(key(nonce, payer), to, amount, f"{to} {amount}")
+    if operation[0] == "fund":
+        return await ledger.fund(USDC, *operation[1:])
+    _, payer, to, amount, nonce = operation
+    return await ledger.transfer(key(nonce, payer), to, amount, f"{to} {amount}")
 
 
 def _said(outcome: object) -> object:
@@ -173,17 +172,17 @@ class Model:
 
     def do(self, operation: tuple[Any, ...]) -> object:
         """What must come of it."""
-        match operation:
-            case ("fund", who, amount):
-                if not 0 < amount <= SUPPLY_MAX - self.minted:
-                    return "invalid"
-                self.minted += amount
-                self.balances[who] += amount
-                return self.balances[who]
-            case (_, payer, to, amount, nonce):
-                return self._pay(payer, to, amount, nonce)
+        do = self._fund if operation[0] == "fund" else self._pay
+        return do(*operation[1:])
 
-    def _pay(self, payer: str, to: str, amount: int, nonce: int) -> str:
+    def _fund(self, who: str, amount: int) -> object:
+        if not 0 < amount <= SUPPLY_MAX - self.minted:
+            return "invalid"
+        self.minted += amount
+        self.balances[who] += amount
+        return self.balances[who]
+
+    def _pay(self, payer: str, to: str, amount: int, nonce: int) -> object:
         transaction = f"{to} {amount}"
         if (payer, nonce) in self.used:
             same = self.used[payer, nonce] == transaction
