@@ -21,9 +21,11 @@ from dispatchd.core.errors import (
     NoTrustedWorker,
     PairingRefused,
     PaymentRefused,
+    PaymentRequired,
     Stopping,
     StoreUnavailable,
     TooMany,
+    TooManyOpenPayments,
     TooSlow,
     UnsupportedMediaType,
     Unusable,
@@ -37,6 +39,7 @@ STATUS = MappingProxyType(
         PairingRefused.code: 400,
         BadReceipt.code: 400,
         PaymentRefused.code: 402,
+        PaymentRequired.code: 402,
         NotFound.code: 404,
         TooSlow.code: 408,
         LeaseLost.code: 409,
@@ -44,6 +47,7 @@ STATUS = MappingProxyType(
         UnsupportedMediaType.code: 415,
         NoTrustedWorker.code: 422,
         TooMany.code: 429,
+        TooManyOpenPayments.code: 429,
         ExecutionFailed.code: 500,
         Unusable.code: 500,
         StoreUnavailable.code: 503,
@@ -80,6 +84,8 @@ HINTS = MappingProxyType(
             "Send the same request again after Retry-After; an Idempotency-Key makes that safe"
         ),
         Stopping.code: "Send the request again after Retry-After, or to another node",
+        TooManyOpenPayments.code: "Wait until some of the payer's jobs have ended",
+        PaymentRequired.code: "Sign one of the offers and send the same request with the payment",
         PaymentRefused.code: "Nothing was charged; correct what `detail` says and sign again",
         FacilitatorAway.code: "Nothing was charged; send the same payment again after Retry-After",
         TooSlow.code: "Send the whole body at once",
@@ -175,7 +181,7 @@ def _reply(error: DispatchError) -> web.Response:
 
 def retry_after(error: DispatchError) -> dict[str, str] | None:
     """The header that says when to try again, where that may help."""
-    if isinstance(error, TooMany):
+    if isinstance(error, TooMany | TooManyOpenPayments):
         return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
     if isinstance(error, StoreUnavailable | FacilitatorAway | Stopping):
         return {"Retry-After": str(_RETRY_SECONDS)}

@@ -7,12 +7,14 @@ import msgspec
 from dispatchd import __version__
 from dispatchd.api.errors import HINTS, SERVER_CODES, STATUS
 from dispatchd.api.openapi_operations import OPERATIONS, Operation, Parameter
+from dispatchd.api.openapi_shapes import PaymentWanted
 from dispatchd.api.schema import LlmPayload, TaskPayload
 from dispatchd.core.errors import DispatchError
 from dispatchd.core.network import Network
 
 _REF = "#/components/schemas/{name}"
 _RETRIED = (429, 503)
+_PAYMENT_REQUIRED = 402
 _INTERNAL = 500
 _RETRY_AFTER = {
     "description": "Seconds after which to try again.",
@@ -65,6 +67,7 @@ def _kinds() -> list[Any]:
     for each in OPERATIONS:
         parameters = [parameter.shape for parameter in each.parameters]
         spoken += [each.body, each.reply, each.error, *parameters]
+    spoken.append(PaymentWanted)
     return list(dict.fromkeys(kind for kind in spoken if isinstance(kind, type)))
 
 
@@ -152,10 +155,10 @@ def _replies(operation: Operation, shapes: dict[Any, Json]) -> Json:
         }
     wrong = sorted({*operation.errors, _INTERNAL})
     error = _shape(operation.error, shapes)
-    return {
-        str(operation.status): good,
-        **{str(status): _error_reply(status, error) for status in wrong},
-    }
+    replies = {str(status): _error_reply(status, error) for status in wrong}
+    if _PAYMENT_REQUIRED in wrong:
+        replies[str(_PAYMENT_REQUIRED)] = _payment_reply(shapes)
+    return {str(operation.status): good, **replies}
 
 
 def _of(media_type: str, schema: Json) -> Json:
@@ -169,6 +172,15 @@ def _error_reply(status: int, schema: Json) -> Json:
         "content": {"application/json": {"schema": schema}},
     }
     return reply | ({"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIED else {})
+
+
+def _payment_reply(shapes: dict[Any, Json]) -> Json:
+    offer = {"description": "The offer in version 2 of x402.", "schema": {"type": "string"}}
+    return {
+        "description": "Where jobs are sold: what to pay",
+        "headers": {"PAYMENT-REQUIRED": offer},
+        "content": {"application/json": {"schema": shapes[PaymentWanted]}},
+    }
 
 
 def _shape(shape: Any, shapes: dict[Any, Json]) -> Json:

@@ -86,6 +86,15 @@ _USER = Parameter(
 _REPLAY = ("Idempotent-Replay", "`true` where the job was committed before with this key.")
 _JOB_ID = (JOB_ID_HEADER, "The job that the call has become.")
 _MODEL = Parameter(name="id", place="path", shape=TEXT, required=True, about="The model's name.")
+_PAYMENT = tuple(
+    Parameter(
+        name=name,
+        place="header",
+        shape=TEXT,
+        about="Where jobs are sold: a payment of x402, either version, as base64 of its JSON.",
+    )
+    for name in ("PAYMENT-SIGNATURE", "X-PAYMENT")
+)
 _BODY_ERRORS = (400, 408, 413, 415, 417)
 
 
@@ -96,12 +105,12 @@ def _commit(tier: str) -> Operation:
         group="Jobs",
         summary=f"Commit a job to the {tier.upper()} tier",
         about="Either job type may be committed to either tier. Unknown fields are ignored.",
-        parameters=(_KEY,),
+        parameters=(_KEY, *_PAYMENT),
         body=Commit,
         status=201,
         reply=shapes.Committed,
         headers=(_REPLAY,),
-        errors=(*_BODY_ERRORS, 409, 422, 429, 503),
+        errors=(*_BODY_ERRORS, 402, 409, 422, 429, 503),
     )
 
 
@@ -111,6 +120,7 @@ def _completion(path: str, summary: str, body: Any, reply: Any) -> Operation:
         path=path,
         group="OpenAI",
         summary=summary,
+        parameters=_PAYMENT,
         about=(
             "As OpenAI's clients send it, streaming or not: each call is an LLM_INFER job at the"
             " FAST tier. Closing the connection cancels the job."
@@ -119,7 +129,7 @@ def _completion(path: str, summary: str, body: Any, reply: Any) -> Operation:
         reply=reply,
         media_types=("application/json", "text/event-stream"),
         headers=(_JOB_ID,),
-        errors=(*_BODY_ERRORS, 404, 409, 422, 429, 502, 503, 504),
+        errors=(*_BODY_ERRORS, 402, 404, 409, 422, 429, 502, 503, 504),
         error=shapes.OpenAiError,
     )
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from dispatchd.coordinator.explain import Rule
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import JobStatus, JobType, Tier
+from dispatchd.core.payment import PaymentState
 from dispatchd.core.record import WorkerRecord
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -44,10 +45,51 @@ class Quote(Struct):
     expires_at: Time | None
 
 
+class Payment(Struct):
+    """Where jobs are sold: how far the payment is. `amount` is in the token's atomic units."""
+
+    state: PaymentState
+    transaction: str | None
+    amount: Annotated[str, Meta(pattern="^[0-9]+$")] | UnsetType = UNSET
+    asset: str | UnsetType = UNSET
+    network: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    simulated: Literal[True] | UnsetType = UNSET
+
+
 class Committed(Struct):
     """The job that was stored."""
 
     job_id: Id
+    payment: Payment | UnsetType = UNSET
+
+
+class Accepted(Struct, rename="camel"):
+    """One way to pay, as version 1 of x402 and the guide write it."""
+
+    scheme: str
+    price: str
+    network: str
+    pay_to: str
+    asset: str
+    max_amount_required: str
+    amount: str
+    resource: str
+    description: str
+    mime_type: str
+    max_timeout_seconds: int
+    extra: dict[str, str]
+
+
+class PaymentWanted(Struct, rename={"version": "x402Version"}):
+    """Version 1 of the offer; version 2 is in the header `PAYMENT-REQUIRED`."""
+
+    version: Literal[1]
+    error: str
+    code: Literal["payment_required", "payment_refused"]
+    accepts: list[Accepted]
+    charged: Literal[False]
+    detail: str | UnsetType = UNSET
 
 
 class Receipt(Struct):
@@ -62,7 +104,7 @@ class Receipt(Struct):
     verified: bool
 
 
-class Job(Struct):
+class Job(Struct, kw_only=True):
     """A job. `result` is null until the end, and `{"error": code}` on failure."""
 
     id: Id
@@ -71,9 +113,10 @@ class Job(Struct):
     receipt: Receipt | None
     created_at: Time
     completed_at: Time | None
+    payment: Payment | UnsetType = UNSET
 
 
-class ListedJob(Job):
+class ListedJob(Job, kw_only=True):
     """A job in a list."""
 
     job_type: JobType

@@ -43,8 +43,10 @@ _EXPOSED = (
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": ", ".join(
-        ("Content-Type", "Authorization", "Idempotency-Key", "Last-Event-ID", "X-402-Version")
-        + (PAYMENT_SIGNATURE, X_PAYMENT)
+        (
+            *("Content-Type", "Authorization", "Idempotency-Key", "Last-Event-ID"),
+            *("X-402-Version", PAYMENT_SIGNATURE, X_PAYMENT),
+        )
     ),
     "Access-Control-Max-Age": "86400",
 }

@@ -135,9 +135,7 @@ class Till:
         if not await self._payments.reserve(row, self._limits.open_payments_max):
             raise FacilitatorAway("The payment is being verified already.")
         try:
-            verdict = await self._facilitator.verify(payment, offer)
-            if not verdict.valid:
-                raise PaymentRefused(verdict.reason or Reason.VERIFY_ERROR, verdict.detail or "")
+            await self._verify(payment, offer)
             first = self._terms.pays_first or await self._payments.must_pay_first(key.payer)
         except BaseException:
             await self.drop(key)
@@ -148,6 +146,11 @@ class Till:
             end_by=self._end_by(payment, job.created_at),
             settling=first,
         )
+
+    async def _verify(self, payment: PaymentPayload, offer: Offer) -> None:
+        verdict = await self._facilitator.verify(payment, offer)
+        if not verdict.valid:
+            raise PaymentRefused(verdict.reason or Reason.VERIFY_ERROR, verdict.detail or "")
 
     async def drop(self, key: AuthorizationKey) -> None:
         """The payment is not needed after all, and may be used again."""

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from dispatchd.core.errors import PaymentRefused, PaymentRequired
 from dispatchd.core.payment import Offer
 from dispatchd.core.prices import in_dollars
 from dispatchd.payment.chains import legacy_name
@@ -51,7 +52,8 @@ def required_body(
     legacy_names: bool = False,
 ) -> bytes:
     """The body of a 402; `legacy_names` is for clients that know no CAIP-2."""
-    body: dict[str, object] = {"x402Version": 1, "error": error or UNPAID_V1}
+    code = PaymentRequired.code if error is None else PaymentRefused.code
+    body: dict[str, object] = {"x402Version": 1, "error": error or UNPAID_V1, "code": code}
     if detail:
         body["detail"] = detail
     body["accepts"] = [

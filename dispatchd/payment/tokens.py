@@ -11,7 +11,7 @@ from dispatchd.payment.shapes import is_address
 
 MAX_TIMEOUT_SECONDS = 1200
 _MINT = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}")
-_EVM_ASSET = "Give it as ADDRESS:NAME:VERSION, the last two being its EIP-712 domain."
+_EVM_ASSET = "Give it with --asset ADDRESS:NAME:VERSION, the last two being its EIP-712 domain."
 
 
 class Token(Struct, frozen=True):

@@ -109,7 +109,7 @@ class JobAssign(Struct, frozen=True, tag_field="type", tag="job_assign"):
     privacy_class: str = ""
     user_id: str = ""
     attempt: int | None = None
-    payment_ref: str | None | UnsetType = UNSET
+    payment_ref: str | UnsetType | None = UNSET
 
 
 class JobCancel(Struct, frozen=True, tag_field="type", tag="job_cancel"):

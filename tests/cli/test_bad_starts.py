@@ -210,10 +210,36 @@ def test_a_coordinator_that_is_no_address(refused: Start, address: str) -> None:
     assert "--coordinator" in refused("worker", "--coordinator", address)
 
 
-def test_without_testnet_it_says_that_payments_are_missing(refused: Start) -> None:
-    said = refused("run")
-    assert "ayments" in said
-    assert "--testnet" in said
+PAYEE = "0x" + "ab" * 20
+FAR = ("--facilitator", "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), ("--pay-to", "--facilitator", "--testnet")),
+        (("--pay-to", PAYEE), ("--facilitator",)),
+        (FAR, ("--pay-to",)),
+        (("--network", "monad", "--network", "base", "--pay-to", PAYEE, *FAR), ("base",)),
+        (("--pay-to", PAYEE, "--pay-to", PAYEE, *FAR), ("--pay-to",)),
+        (("--pay-to", "0x12", *FAR), ("0x12",)),
+        (("--pay-to", PAYEE, "--facilitator", "ftp://x"), ("ftp://x",)),
+        (("--pay-to", PAYEE, "--asset", "0x12", *FAR), ("0x12", "ADDRESS:NAME:VERSION")),
+        (("--network", "eip155:5", "--pay-to", PAYEE, *FAR), ("eip155:5", "--asset")),
+        (("--payments", "off"), ("--testnet",)),
+        (("--payments", "simulated"), ("--testnet",)),
+        (("--testnet", "--payments", "simulated", *FAR), ("--facilitator",)),
+        (("--testnet", "--payments", "simulated", "--network", "solana"), ("solana", "EVM")),
+        (("--testnet", "--payments", "simulated", "--network", "eip155:143"), ("eip155:143",)),
+        (("--testnet", "--payments", "cash"), ("cash", "simulated")),
+    ],
+)
+def test_a_node_that_cannot_sell(
+    refused: Start, arguments: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    said = refused("run", *arguments)
+    for each in named:
+        assert each in said
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from tests.cli.conftest import Invoke, Started
 
 # For each flag two values that are not its default.
 VALUES: dict[str, tuple[str, str]] = {
+    "--payments": ("simulated", "facilitator"),
+    "--pay-to": ("0x" + "1" * 40, "0x" + "2" * 40),
+    "--facilitator": ("http://127.0.0.1:4402", "https://example.org"),
+    "--asset": ("0x" + "3" * 40 + ":USDC:2", "0x" + "4" * 40 + ":USDC:2"),
     "--host": ("127.0.0.2", "0.0.0.0"),
     "--port": ("5001", "0"),
     "--network": ("solana", "eip155:1"),
@@ -25,9 +29,18 @@ VALUES: dict[str, tuple[str, str]] = {
     "--provider-type": ("seeker", "SEEKER"),
     "--trust-code": ("A3F2B1", "000000"),
 }
+# Payments are off with --testnet, so options of theirs say nothing there.
+SELLING = {
+    "--pay-to": ("--payments", "facilitator", "--facilitator", "https://example.com"),
+    "--facilitator": ("--payments", "facilitator", "--pay-to", "0x" + "5" * 40),
+    "--asset": ("--payments", "simulated"),
+}
 COMMANDS = {"run": RUN_OPTIONS, "worker": WORKER_OPTIONS}
 NAMES_OF_THE_NETWORK = {
-    "run": {"TESTNET_MODE", "PORT", "DB_PATH", "NETWORK", "WORKER_KEY_PATH"},
+    "run": {
+        *("TESTNET_MODE", "PORT", "DB_PATH", "NETWORK", "WORKER_KEY_PATH"),
+        *("PAY_TO", "FACILITATOR_URL", "ASSET"),
+    },
     "worker": {"COORDINATOR_URL", "WORKER_KEY_PATH", "TRUST_PAIRING_CODE"},
 }
 Outcome = tuple[object, str | None]
@@ -77,8 +90,9 @@ def test_a_variable_does_what_its_flag_does(
     outcome: Outcomes, command: str, flag: str, variable: str
 ) -> None:
     value = VALUES[flag][0]
-    by_variable = outcome(command, **{variable: value})
-    assert by_variable == outcome(command, flag, value)
+    rest = SELLING.get(flag, ())
+    by_variable = outcome(command, *rest, **{variable: value})
+    assert by_variable == outcome(command, *rest, flag, value)
     assert by_variable != outcome(command)
 
 
@@ -87,7 +101,9 @@ def test_a_flag_wins_over_a_variable(
     outcome: Outcomes, command: str, flag: str, variable: str
 ) -> None:
     ours, theirs = VALUES[flag]
-    assert outcome(command, flag, ours, **{variable: theirs}) == outcome(command, flag, ours)
+    rest = SELLING.get(flag, ())
+    by_flag = outcome(command, *rest, flag, ours)
+    assert outcome(command, *rest, flag, ours, **{variable: theirs}) == by_flag
 
 
 @pytest.mark.parametrize(("command", "flag", "variable"), VARIABLES)

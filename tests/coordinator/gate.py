@@ -68,8 +68,8 @@ class Gate:
 
     def over(self, store: SqliteStore) -> SqliteStore:
         """The same store behind the gate."""
-        jobs, trust = _Gated(store.jobs, self), _Gated(store.trust, self)
-        return cast("SqliteStore", _Both(jobs, trust))
+        parts = (store.jobs, store.trust, store.payments)
+        return cast("SqliteStore", _All(*(_Gated(part, self) for part in parts)))
 
     @property
     def waiting(self) -> list[str]:
@@ -144,6 +144,7 @@ class _Gated:
 
 
 @dataclass
-class _Both:
+class _All:
     jobs: _Gated
     trust: _Gated
+    payments: _Gated

@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from dispatchd.api.errors import errors_as_json
 from dispatchd.api.facilitator import FacilitatorRoutes
 from dispatchd.core.errors import FacilitatorAway
 from dispatchd.core.limits import Limits
@@ -52,7 +51,6 @@ async def box(facilitator: SimulatedFacilitator, ledger: Ledger) -> AsyncIterato
     app = web.Application()
     routes = FacilitatorRoutes(facilitator, ledger, [MONAD_USDC, BASE_USDC], Limits())
     routes.add_to(app.router)
-    app.on_response_prepare.append(errors_as_json)
     async with serving(app) as url, aiohttp.ClientSession() as http:
         yield Box(url, http)
 
