@@ -55,6 +55,7 @@ def test_the_body_is_version_1_and_the_guides() -> None:
     assert list(body().items()) == [
         ("x402Version", 1),
         ("error", "X-PAYMENT header is required"),
+        ("code", "payment_required"),
         (
             "accepts",
             [
