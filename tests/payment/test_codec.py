@@ -117,6 +117,15 @@ def test_junk_is_refused_by_code(value: str, reason: str) -> None:
     assert reason_of({"X-PAYMENT": value}) == reason
 
 
+@pytest.mark.parametrize(("padding", "fits"), [(4000, True), (8000, False)])
+def test_a_header_has_a_longest(padding: int, *, fits: bool) -> None:
+    headers = {"X-PAYMENT": packed(payment() | {"extensions": {"x": "x" * padding}})}
+    if fits:
+        assert read_payment(headers) is not None
+    else:
+        assert reason_of(headers) == "invalid_payload"
+
+
 @pytest.mark.parametrize("name", ["value", "validAfter", "validBefore"])
 @pytest.mark.parametrize(
     "text",
