@@ -8,6 +8,7 @@ import msgspec
 from dispatchd.core.errors import PaymentRefused
 from dispatchd.core.payment import Reason
 from dispatchd.core.sentence import plain_sentence
+from dispatchd.payment.shapes import IN_WORDS
 
 _T = TypeVar("_T")
 
@@ -47,4 +48,10 @@ def shaped(value: object, shape: type[_T], reason: Reason, where: str = "") -> _
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise PaymentRefused(reason, f"{where}{plain_sentence(error)}") from None
+        raise PaymentRefused(reason, f"{where}{_in_words(plain_sentence(error))}") from None
+
+
+def _in_words(sentence: str) -> str:
+    for pattern, words in IN_WORDS.items():
+        sentence = sentence.replace(f"a string matching regex {pattern!r}", words)
+    return sentence

@@ -163,6 +163,23 @@ def test_wrong_types_and_lengths_are_no_payload(path: str, value: object) -> Non
     assert reason_of({"PAYMENT-SIGNATURE": header}) == "invalid_payload"
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "detail"),
+    [
+        (f"{SIGNED}.value", "+1",
+         "payload.authorization.value: expected a whole number in plain decimal digits"),
+        (f"{SIGNED}.from", "bob", "payload.authorization.from: expected 0x and 40 hex digits"),
+        (f"{SIGNED}.nonce", ..., "payload.authorization.nonce is missing"),
+        ("payload.signature", "0x1", "payload.signature: expected 0x and whole bytes in hex"),
+        ("accepted.payTo", "", "accepted.payTo: expected a string that is not empty"),
+    ],
+)  # fmt: skip
+def test_the_detail_names_the_field_in_words(path: str, value: object, detail: str) -> None:
+    with pytest.raises(PaymentRefused) as caught:
+        parsed(changed(payment(), path, value))
+    assert caught.value.detail == detail
+
+
 def test_addresses_may_have_either_case() -> None:
     plain = parsed(payment())
     shouted = changed(payment(), f"{SIGNED}.from", "0x" + PAYER.address[2:].upper())
