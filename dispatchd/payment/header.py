@@ -8,6 +8,7 @@ import msgspec
 from dispatchd.core.errors import PaymentRefused
 from dispatchd.core.payment import Reason
 from dispatchd.core.sentence import plain_sentence
+from dispatchd.payment.shapes import IN_WORDS
 
 _T = TypeVar("_T")
 
@@ -24,18 +25,17 @@ def decode_header(value: str, what: str) -> dict[str, Any]:
     if len(value) > HEADER_CHARS_MAX:
         raise PaymentRefused(Reason.PAYLOAD, f"{what} is longer than {HEADER_CHARS_MAX} characters")
     try:
-        raw = base64.b64decode(value.strip(" \t"), validate=True)
+        raw = base64.b64decode(value, validate=True)
     except ValueError:
         raise PaymentRefused(Reason.PAYLOAD, f"{what} is not base64") from None
     return json_object(raw, what)
 
 
 def json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """Decoded JSON that can be encoded again, so that every reader of it sees the same."""
+    """The object that a JSON text holds."""
     try:
         raw = text.encode() if isinstance(text, str) else text
         value = msgspec.json.decode(raw.decode())
-        msgspec.json.encode(value)
     except (ValueError, RecursionError):
         raise PaymentRefused(Reason.PAYLOAD, f"{what} is not JSON in UTF-8") from None
     if not isinstance(value, dict):
@@ -48,4 +48,10 @@ def shaped(value: object, shape: type[_T], reason: Reason, where: str = "") -> _
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise PaymentRefused(reason, f"{where}{plain_sentence(error)}") from None
+        raise PaymentRefused(reason, f"{where}{_in_words(plain_sentence(error))}") from None
+
+
+def _in_words(sentence: str) -> str:
+    for pattern, words in IN_WORDS.items():
+        sentence = sentence.replace(f"a string matching regex {pattern!r}", words)
+    return sentence

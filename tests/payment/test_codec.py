@@ -117,6 +117,15 @@ def test_junk_is_refused_by_code(value: str, reason: str) -> None:
     assert reason_of({"X-PAYMENT": value}) == reason
 
 
+@pytest.mark.parametrize(("padding", "fits"), [(4000, True), (8000, False)])
+def test_a_header_has_a_longest(padding: int, *, fits: bool) -> None:
+    headers = {"X-PAYMENT": packed(payment() | {"extensions": {"x": "x" * padding}})}
+    if fits:
+        assert read_payment(headers) is not None
+    else:
+        assert reason_of(headers) == "invalid_payload"
+
+
 @pytest.mark.parametrize("name", ["value", "validAfter", "validBefore"])
 @pytest.mark.parametrize(
     "text",
@@ -152,6 +161,23 @@ def test_numbers_may_have_256_bits(number: str) -> None:
 def test_wrong_types_and_lengths_are_no_payload(path: str, value: object) -> None:
     header = packed(changed(payment(), path, value))
     assert reason_of({"PAYMENT-SIGNATURE": header}) == "invalid_payload"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "detail"),
+    [
+        (f"{SIGNED}.value", "+1",
+         "payload.authorization.value: expected a whole number in plain decimal digits"),
+        (f"{SIGNED}.from", "bob", "payload.authorization.from: expected 0x and 40 hex digits"),
+        (f"{SIGNED}.nonce", ..., "payload.authorization.nonce is missing"),
+        ("payload.signature", "0x1", "payload.signature: expected 0x and whole bytes in hex"),
+        ("accepted.payTo", "", "accepted.payTo: expected a string that is not empty"),
+    ],
+)  # fmt: skip
+def test_the_detail_names_the_field_in_words(path: str, value: object, detail: str) -> None:
+    with pytest.raises(PaymentRefused) as caught:
+        parsed(changed(payment(), path, value))
+    assert caught.value.detail == detail
 
 
 def test_addresses_may_have_either_case() -> None:

@@ -85,6 +85,8 @@ async def test_another_authorization_with_that_nonce_is_refused(
     other = paid(now=NOW - 1)
     for said in (await facilitator.verify(other, OFFER), await facilitator.settle(other, OFFER)):
         assert said.reason == USED
+    expired = await facilitator.settle(paid(now=NOW - 1200), OFFER)
+    assert expired.reason == "invalid_exact_evm_payload_authorization_valid_before"
     dearer = await facilitator.settle(paid(), replace(OFFER, amount=20_000))
     assert dearer.reason == "invalid_exact_evm_payload_authorization_value_mismatch"
     assert await held(ledger) == (HAVE - 10_000, 10_000)

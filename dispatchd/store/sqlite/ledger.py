@@ -84,7 +84,7 @@ def _transfer(
         raise PaymentRefused(Reason.TRANSACTION_STATE, "Nothing can be sent to the zero address")
     token = key.token_id
     # Compared here, because an amount may have 256 bits and SQLite takes 64.
-    if key.payer == _MINT or _balance(db, token, key.payer) < amount:
+    if _balance(db, token, key.payer) < amount:
         raise PaymentRefused(Reason.INSUFFICIENT_FUNDS, "The payer has too little")
     db.execute(_TAKE, (amount, token.network, token.address, key.payer, amount))
     db.execute(_ADD, (token.network, token.address, to, amount))
