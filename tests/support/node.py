@@ -1,15 +1,15 @@
 """A coordinator on a real port of this process, under a clock that the test moves."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from dispatchd.api.app import Edge
+from dispatchd.api.app import Edge, Market
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
@@ -17,7 +17,11 @@ from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from tests.support.clock import FakeClock
 
+if TYPE_CHECKING:
+    from dispatchd.selling import Shop
+
 USER = "user_abc123"
+OpenShop = Callable[[SqliteStore, FakeClock, Limits], "AbstractAsyncContextManager[Shop]"]
 
 
 @dataclass
@@ -69,17 +73,28 @@ class Node:
 
 @asynccontextmanager
 async def running_node(
-    database: Path, clock: FakeClock, limits: Limits | None = None, port: int = 0
+    database: Path,
+    clock: FakeClock,
+    limits: Limits | None = None,
+    port: int = 0,
+    opening: OpenShop | None = None,
 ) -> AsyncIterator[Node]:
     """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
     limits = limits or Limits()
-    async with open_sqlite(database) as store:
-        parts = Coordination.over(store, clock, limits)
-        await parts.matching.prepare()
-        edge = Edge(parts.coordinator, parts.work, MONAD, clock, limits)
-        matching = asyncio.create_task(parts.matching.run())
+    async with AsyncExitStack() as opened:
+        store = await opened.enter_async_context(open_sqlite(database))
+        shop, market = None, Market()
+        if opening is not None:
+            shop = await opened.enter_async_context(opening(store, clock, limits))
+            market = shop.market
+        parts = Coordination.over(store, clock, limits, shop)
+        await parts.prepare()
+        edge = Edge(parts.coordinator, parts.work, MONAD, clock, limits, market)
+        tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
         try:
             async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
                 yield Node(f"http://127.0.0.1:{got}", http, clock, parts, store)
         finally:
-            matching.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,67 @@
+"""Nodes that sell their jobs, and what buyers and a facilitator do with them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from dispatchd.config import PaymentConfig
+from dispatchd.core.clock import Clock
+from dispatchd.core.limits import Limits
+from dispatchd.selling import Shop, open_shop
+from dispatchd.store.sqlite.store import SqliteStore
+from tests.selling.buying import Market
+from tests.selling.desk import Desk
+from tests.support.clock import FakeClock
+from tests.support.node import running_node
+
+MONAD = PaymentConfig(
+    network="eip155:10143",
+    pay_to=None,
+    asset=None,
+    facilitator=None,
+    legacy_names=False,
+    behind_proxy=False,
+)
+
+
+@asynccontextmanager
+async def shop_with(
+    desk: Desk | None, config: PaymentConfig, store: SqliteStore, clock: Clock, limits: Limits
+) -> AsyncIterator[Shop]:
+    """A shop with the facilitator in the box, perhaps behind a desk that a test controls."""
+    async with open_shop(config, store, clock, limits) as shop:
+        if desk is None:
+            yield shop
+        else:
+            desk.box = shop.facilitator
+            yield replace(shop, facilitator=desk)
+
+
+@asynccontextmanager
+async def selling(
+    folder: Path,
+    clock: FakeClock,
+    desk: Desk | None = None,
+    config: PaymentConfig = MONAD,
+    limits: Limits | None = None,
+) -> AsyncIterator[Market]:
+    """A node that sells, for as long as the block runs."""
+    opening = partial(shop_with, desk, config)
+    database = folder / "jobs.sqlite3"
+    async with running_node(database, clock, limits, opening=opening) as node:
+        yield Market(node, database)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def market(tmp_path: Path, clock: FakeClock, desk: Desk) -> AsyncIterator[Market]:
+    async with selling(tmp_path, clock, desk) as market:
+        yield market
