@@ -184,5 +184,6 @@ class Till:
 def _digest(payment: PaymentPayload) -> str:
     """Equal for equal payments, in whatever version or spelling they came."""
     signed = payment.authorization or payment.transaction
-    text = msgspec.json.encode((signed, payment.signature.hex()))
+    # The last byte of a signature has two spellings.
+    text = msgspec.json.encode((signed, payment.signature[:64].hex()))
     return hashlib.sha256(text).hexdigest()
