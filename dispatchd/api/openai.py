@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from dispatchd.api.body import json_text
 from dispatchd.api.connection import Connection
-from dispatchd.api.errors import json_response
-from dispatchd.api.openai_errors import JOB_ID_HEADER, Problem, Refused, shaped
+from dispatchd.api.errors import json_response, retry_after
+from dispatchd.api.openai_errors import JOB_ID_HEADER, Problem, Refused, problem_of, shaped
 from dispatchd.api.openai_replies import ChatStyle, Result, Style, TextStyle, Writer, result_of
 from dispatchd.api.openai_schema import Asked, parse_chat, parse_text
 from dispatchd.api.openai_stream import chunks
@@ -91,6 +91,8 @@ class OpenAiRoutes:
                 return json_response(writer.reply(results[0]), headers=headers)
         except Refused as error:
             raise Refused(error.problem, headers | (error.headers or {})) from None
+        except DispatchError as error:
+            raise Refused(problem_of(error), headers | (retry_after(error) or {})) from None
 
     def _card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}
@@ -143,7 +145,8 @@ class _Hearing:
         connection = self._request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - for the types: app.py makes no other
         await connection.client_gone()
-        await self._cancel()
+        # A write to who has gone ends the hearing meanwhile; the worker must be told all the same.
+        await asyncio.shield(self._cancel())
 
     async def _cancel(self) -> None:
         # It may have ended just now; and who has gone cannot be told what else went wrong.

@@ -18,7 +18,7 @@ NO_RETRY = MappingProxyType({"x-should-retry": "false"})
 
 _SERVER_ERROR = 500
 _TYPES = MappingProxyType({404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"})
-_FIELD = re.compile(r"(?P<field>[\w.\[\]]+)(?:: | is missing| must )")
+_FIELD = re.compile(r"(?P<field>\w[\w.\[\]]*)(?:: | is missing| must )")
 
 
 class Problem(Struct, frozen=True):

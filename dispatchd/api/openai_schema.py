@@ -21,6 +21,7 @@ STOP_STRINGS_MAX = 16
 
 _SEED_BITS = 53  # readers of JSON whose numbers are doubles see every digit
 _INT_64 = Meta(ge=-(2**63), le=2**63 - 1)
+_FLOAT_64 = Meta(ge=-(2**63), lt=2**63, multiple_of=1)  # some printers write 40 as 40.0
 
 _Harmless = MappingProxyType[str, tuple[object, ...]]
 # What is not supported, with the values that ask for nothing.
@@ -87,8 +88,8 @@ class _Call(Struct, frozen=True, kw_only=True):
     max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
-    seed: Annotated[int, _INT_64] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0, multiple_of=1)] | None = None
+    seed: Annotated[int, _INT_64] | Annotated[float, _FLOAT_64] | None = None
     stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=STOP_STRINGS_MAX)] | None = None
     ignore_eos: bool | None = None
     user: UserId | None = None
@@ -201,7 +202,7 @@ def _asked(call: _Call, what: dict[str, object]) -> Asked:
         "max_tokens": _max_tokens(call),
         "temperature": call.temperature,
         "top_p": call.top_p,
-        "top_k": call.top_k,
+        "top_k": None if call.top_k is None else int(call.top_k),
         "seed": _seed(call),
         "stop": call.stop,
         "ignore_eos": call.ignore_eos,
@@ -244,4 +245,6 @@ def _max_tokens(call: _Call) -> int | None:
 
 def _seed(call: _Call) -> int | None:
     """A drawn text gets its seed here, so that another attempt goes on with the same text."""
-    return secrets.randbits(_SEED_BITS) if call.seed is None and call.temperature else call.seed
+    if call.seed is not None:
+        return int(call.seed)
+    return secrets.randbits(_SEED_BITS) if call.temperature else None

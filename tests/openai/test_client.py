@@ -88,6 +88,14 @@ def test_a_seed_gives_the_text_again(client: openai.OpenAI) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_whole_number_may_be_printed_with_a_point(client: openai.OpenAI) -> None:
+    texts = [
+        chat(client, temperature=1.5, max_tokens=30, seed=seed, extra_body={"top_k": top_k})
+        for seed, top_k in ((7, 40), (7.0, 40.0))
+    ]
+    assert texts[0].choices == texts[1].choices
+
+
 def test_without_a_model_any_answers(client: openai.OpenAI) -> None:
     assert chat(client, model=None, max_tokens=2).model == MODEL
 
@@ -155,6 +163,9 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
         ("max_tokens", {"max_tokens": 1, "max_completion_tokens": 2}),
         ("stop", {"stop": 1}),
         ("seed", {"seed": "x"}),
+        ("seed", {"seed": 1.5}),
+        ("seed", {"seed": 1e300}),
+        ("top_k", {"extra_body": {"top_k": 0.5}}),
         ("user", {"user": ""}),
     ],
 )
@@ -190,12 +201,14 @@ def test_too_long_a_prompt_has_a_status_even_when_streamed(client: openai.OpenAI
         assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
 
 
-def test_a_body_that_is_no_json(url: str) -> None:
+@pytest.mark.parametrize("body", [b"{", b'{"seed":1e999}'])
+def test_a_body_that_is_no_json(url: str, body: bytes) -> None:
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions", b"{", {"Content-Type": "application/json"}
+        f"{url}/v1/chat/completions", body, {"Content-Type": "application/json"}
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10)
     error = json.load(caught.value)["error"]
     caught.value.close()
     assert (caught.value.code, error["type"]) == (400, "invalid_request_error")
+    assert error["param"] is None

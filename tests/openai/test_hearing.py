@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from dispatchd.core.errors import ExecutionFailed
-from dispatchd.core.job import JobFilter, JobType
+from dispatchd.core.job import Job, JobFilter, JobType
 from dispatchd.worker import Executor
-from tests.support.executors import Scripted
+from tests.support.executors import Gated, Scripted
 from tests.support.foreign import foreign_worker
 from tests.support.node import Node
 from tests.support.ours import our_worker
@@ -125,6 +125,30 @@ async def test_leaving_a_stream_midway_cancels_the_job(
         assert job["result"] == {"error": "cancelled"}
 
 
+async def test_a_stream_that_ends_amid_the_cancelling_still_frees_the_worker(
+    node: Node, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, go_on = asyncio.Event(), asyncio.Event()
+    fail = node.store.jobs.fail
+
+    async def slowly(job: Job, reason: str) -> None:
+        await fail(job, reason)
+        stored.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(node.store.jobs, "fail", slowly)
+    llm = Gated()
+    async with named_worker(node, llm):
+        async with await chat(client, stream=True) as stream:
+            await anext(stream)
+        await told(stored)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while node.parts.feed._watchers:
+                await asyncio.sleep(0.002)
+        go_on.set()
+        await told(llm.stopped)
+
+
 @pytest.mark.parametrize(
     ("reason", "status", "code"),
     [
@@ -171,6 +195,22 @@ async def test_nobody_to_do_it(node: Node, client: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         await asking
     assert (caught.value.status_code, caught.value.code) == (503, "no_eligible_worker")
+
+
+async def test_a_call_that_the_node_cannot_see_through_names_its_job(
+    node: Node, client: openai.AsyncOpenAI
+) -> None:
+    once = client.with_options(max_retries=0)
+    llm = Scripted()
+    async with named_worker(node, llm):
+        asking = asyncio.create_task(chat(once))
+        await told(llm.started)
+        node.parts.feed.close()
+        with pytest.raises(openai.InternalServerError) as caught:
+            await asking
+    headers = caught.value.response.headers
+    assert (caught.value.status_code, caught.value.code) == (503, "stopping")
+    assert (headers["X-Dispatch-Job-Id"], headers["Retry-After"]) == (await only_job(node), "5")
 
 
 @pytest.mark.parametrize("text", ["one two", "another"])
