@@ -96,6 +96,19 @@ def test_a_whole_number_may_be_printed_with_a_point(client: openai.OpenAI) -> No
     assert texts[0].choices == texts[1].choices
 
 
+def test_no_mass_of_tokens_is_the_best_one(client: openai.OpenAI) -> None:
+    best = chat(client, temperature=0, max_tokens=30)
+    assert chat(client, temperature=2, top_p=0, max_tokens=30).choices == best.choices
+
+
+def test_no_number_of_tokens_is_no_limit(client: openai.OpenAI) -> None:
+    how = {"temperature": 1.5, "max_tokens": 30, "seed": 7}
+    free, *limited = [
+        chat(client, **how, extra_body={"top_k": top_k}) for top_k in (None, -1, 0, -1.0)
+    ]
+    assert [each.choices for each in limited] == [free.choices] * 3
+
+
 def test_without_a_model_any_answers(client: openai.OpenAI) -> None:
     assert chat(client, model=None, max_tokens=2).model == MODEL
 
@@ -165,8 +178,12 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
         ("seed", {"seed": "x"}),
         ("seed", {"seed": 1.5}),
         ("seed", {"seed": 1e300}),
+        ("top_p", {"top_p": -0.1}),
         ("top_k", {"extra_body": {"top_k": 0.5}}),
+        ("top_k", {"extra_body": {"top_k": -2}}),
+        ("top_k", {"extra_body": {"top_k": -0.5}}),
         ("user", {"user": ""}),
+        ("user", {"user": "a\nb"}),
     ],
 )
 def test_what_is_refused_is_named(client: openai.OpenAI, param: str, more: dict[str, Any]) -> None:
@@ -186,12 +203,38 @@ def test_what_is_refused_is_named(client: openai.OpenAI, param: str, more: dict[
         ("prompt", {"prompt": ["a", "b"]}),
         ("prompt", {"prompt": [1, 2]}),
         ("prompt", {"prompt": ""}),
+        ("prompt", {"prompt": []}),
+        ("logprobs", {"logprobs": True}),
     ],
 )
 def test_what_a_text_cannot_have(client: openai.OpenAI, param: str, more: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(**({"model": MODEL, "prompt": "x"} | more))
     assert caught.value.param == param
+
+
+def test_what_a_text_may_say_in_vain(client: openai.OpenAI) -> None:
+    more: dict[str, Any] = {"logprobs": False, "echo": False, "best_of": 1, "suffix": ""}
+    assert client.completions.create(model=MODEL, prompt=["x"], max_tokens=1, **more).choices
+
+
+@pytest.mark.parametrize(
+    ("sentence", "more"),
+    [
+        ("prompt must be one text: neither several nor tokens are taken", {"prompt": ["a", "b"]}),
+        ("prompt must be one text: neither several nor tokens are taken", {"prompt": [1, 2]}),
+        ("The prompt is longer than what the model can hold", {"prompt": "chain " * 9000}),
+        ("user must not hold control characters", {"user": "a\nb"}),
+        ("The body is too large. Send a shorter body", {"prompt": "chain " * 300_000}),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(
+    client: openai.OpenAI, sentence: str, more: dict[str, Any]
+) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.completions.create(**({"model": MODEL, "prompt": "x"} | more))
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["message"] == sentence
 
 
 def test_too_long_a_prompt_has_a_status_even_when_streamed(client: openai.OpenAI) -> None:
