@@ -46,6 +46,7 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
+        openai = OpenAiRoutes(coordinator, clock, limits)
         self._app = web.Application(client_max_size=limits.body_bytes_max)
         groups: Iterable[Routes] = (
             JobRoutes(coordinator, network, limits),
@@ -53,12 +54,13 @@ class Edge:
             TrustRoutes(coordinator, limits),
             self._status,
             DocsRoutes(network),
-            OpenAiRoutes(coordinator, clock, limits),
+            openai,
         )
         for routes in groups:
             routes.add_to(self._app.router)
         self._app.router.add_get("/", guarded(self._root))
         self._app.on_shutdown.append(lambda _: self._workers.close())
+        self._app.on_cleanup.append(lambda _: openai.close())
 
     async def tell_stopping(self) -> None:
         """Lets the workers know that they get no more jobs."""

@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 
 from dispatchd import __version__
-from dispatchd.api.errors import HINTS, SERVER_CODES, STATUS
+from dispatchd.api.errors import HINTS, INTERNAL, SERVER_CODES, STATUS
+from dispatchd.api.openai_errors import CODES, SHARED_CODES, hint_of
 from dispatchd.api.openapi_operations import OPERATIONS, Operation, Parameter
+from dispatchd.api.openapi_shapes import OpenAiError
 from dispatchd.api.schema import LlmPayload, TaskPayload
 from dispatchd.core.errors import DispatchError
 from dispatchd.core.network import Network
@@ -56,6 +58,14 @@ def error_codes() -> list[tuple[str, int, str, str]]:
         for code, (status, meaning) in SERVER_CODES.items()
         if code not in STATUS
     ]
+    return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def openai_codes() -> list[tuple[str, int, str, str]]:
+    """The same for the routes that OpenAI's clients know."""
+    rows = [(code, status, meaning, hint_of(code)) for code, status, meaning, _ in error_codes()]
+    rows = [row for row in rows if row[0] in SHARED_CODES]
+    rows += [(code, status, meaning, "") for code, (status, meaning) in CODES.items()]
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
@@ -150,11 +160,22 @@ def _replies(operation: Operation, shapes: dict[Any, Json]) -> Json:
             name: {"description": about, "schema": {"type": "string"}}
             for name, about in operation.headers
         }
-    wrong = sorted({*operation.errors, _INTERNAL})
     error = _shape(operation.error, shapes)
+    wrong = _wrong(operation)
     return {
         str(operation.status): good,
-        **{str(status): _error_reply(status, error) for status in wrong},
+        **{str(status): _error_reply(status, codes, error) for status, codes in wrong.items()},
+    }
+
+
+def _wrong(operation: Operation) -> dict[int, list[str]]:
+    """The codes that an operation may end with, by status."""
+    if operation.error is OpenAiError:
+        rows = [row for row in openai_codes() if row[0] in {*operation.codes, INTERNAL}]
+    else:
+        rows = [row for row in error_codes() if row[1] in {*operation.errors, _INTERNAL}]
+    return {
+        wanted: [code for code, status, *_ in rows if status == wanted] for _, wanted, *_ in rows
     }
 
 
@@ -162,10 +183,9 @@ def _of(media_type: str, schema: Json) -> Json:
     return schema if media_type == "application/json" else {"type": "string"}
 
 
-def _error_reply(status: int, schema: Json) -> Json:
-    names = ", ".join(code for code, each, *_ in error_codes() if each == status)
+def _error_reply(status: int, codes: list[str], schema: Json) -> Json:
     reply: Json = {
-        "description": names or "An error",
+        "description": ", ".join(codes),
         "content": {"application/json": {"schema": schema}},
     }
     return reply | ({"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIED else {})
