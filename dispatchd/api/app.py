@@ -65,17 +65,18 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
+        view = JobView(coordinator, market.gate)
+        openai = OpenAiRoutes(coordinator, view, clock, limits, market.gate)
         self._app = web.Application(
             client_max_size=limits.body_bytes_max, middlewares=market.middlewares
         )
-        view = JobView(coordinator, market.gate)
         groups: Iterable[Routes] = (
             JobRoutes(coordinator, view, network, limits, market.gate),
             StreamRoutes(coordinator, view),
             TrustRoutes(coordinator, limits),
             self._status,
             DocsRoutes(network),
-            OpenAiRoutes(coordinator, view, clock, limits, market.gate),
+            openai,
             *market.routes,
         )
         for routes in groups:
@@ -83,6 +84,7 @@ class Edge:
         self._app.router.add_get("/", guarded(self._root))
         self._app.on_response_prepare.extend(market.on_reply)
         self._app.on_shutdown.append(lambda _: self._workers.close())
+        self._app.on_cleanup.append(lambda _: openai.close())
 
     async def tell_stopping(self) -> None:
         """Lets the workers know that they get no more jobs."""

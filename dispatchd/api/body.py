@@ -19,7 +19,7 @@ async def json_text(request: web.Request, limits: Limits) -> str:
         return (await _all_of(request, limits)).decode("utf-8")
     except TimeoutError:
         raise TooSlow("The body did not arrive in time") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):  # damaged, or its sender has gone
         raise Invalid("The body did not arrive whole") from None
     except UnicodeDecodeError:
         raise Invalid("The body is not valid UTF-8") from None

@@ -6,7 +6,7 @@ import json
 from html import escape
 from typing import Any
 
-from dispatchd.api.openapi import error_codes
+from dispatchd.api.openapi import error_codes, openai_codes
 
 Json = dict[str, Any]
 
@@ -112,11 +112,17 @@ def _schema(schema: Json) -> str:
 
 
 def _errors() -> str:
-    rows = [
+    return (
+        f'<h2 id="errors">Errors</h2><dl>{_codes(error_codes())}</dl>'
+        f"<h3>Of OpenAI's routes</h3><dl>{_codes(openai_codes())}</dl>"
+    )
+
+
+def _codes(rows: list[tuple[str, int, str, str]]) -> str:
+    return "".join(
         f"<dt><b>{status}</b> <code>{code}</code></dt><dd>{_prose(meaning)}{_hint(hint)}</dd>"
-        for code, status, meaning, hint in error_codes()
-    ]
-    return f'<h2 id="errors">Errors</h2><dl>{"".join(rows)}</dl>'
+        for code, status, meaning, hint in rows
+    )
 
 
 def _hint(hint: str) -> str:

@@ -95,7 +95,7 @@ HINTS = MappingProxyType(
 """What the caller can do next, by code."""
 
 _ROUTES_HINT = "GET /docs shows every route, GET /openapi.json describes them"
-_RETRY_SECONDS = 5
+RETRY_LATER = MappingProxyType({"Retry-After": "5"})
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SENTENCES = MappingProxyType(
     {
@@ -145,7 +145,7 @@ def tell_in_json(response: web.HTTPException) -> None:
     code = code_of(response.status)
     hint = _ROUTES_HINT if response.status == web.HTTPNotFound.status_code else HINTS.get(code)
     detail = response.text if isinstance(response, web.HTTPRequestEntityTooLarge) else None
-    body = error_body(_sentence(response), code, detail=detail, hint=hint)
+    body = error_body(sentence_of(response), code, detail=detail, hint=hint)
     response.body = msgspec.json.encode(body)
     response.headers.update(_JSON)
 
@@ -164,7 +164,8 @@ def error_body(
     return body | ({"detail": detail} if detail else {}) | ({"hint": hint} if hint else {})
 
 
-def _sentence(error: web.HTTPException) -> str:
+def sentence_of(error: web.HTTPException) -> str:
+    """What is wrong, for one of aiohttp's own errors."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return f"Method {error.method} is not allowed here. Use {allowed}"
@@ -184,5 +185,5 @@ def retry_after(error: DispatchError) -> dict[str, str] | None:
     if isinstance(error, TooMany | TooManyOpenPayments):
         return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
     if isinstance(error, StoreUnavailable | FacilitatorAway | Stopping):
-        return {"Retry-After": str(_RETRY_SECONDS)}
+        return dict(RETRY_LATER)
     return None

@@ -3,31 +3,33 @@
 Any bearer token is taken, and none is needed.
 """
 
-import asyncio
-import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Literal, Self
 
 from aiohttp import web
 from msgspec import Struct
 
 from dispatchd.api.body import json_text
-from dispatchd.api.connection import Connection
-from dispatchd.api.errors import json_response
+from dispatchd.api.errors import json_response, retry_after
 from dispatchd.api.gate import Gate
 from dispatchd.api.job_view import JobView
-from dispatchd.api.openai_errors import JOB_ID_HEADER, Problem, Refused, shaped
-from dispatchd.api.openai_replies import ChatStyle, Result, Style, TextStyle, Writer, result_of
+from dispatchd.api.openai_errors import (
+    JOB_ID_HEADER,
+    Asks,
+    Refused,
+    no_such_model,
+    problem_of,
+    shaped,
+)
+from dispatchd.api.openai_hearing import Abandoned, Hearing
+from dispatchd.api.openai_replies import ChatStyle, Result, Style, TextStyle, Writer
 from dispatchd.api.openai_schema import Asked, parse_chat, parse_text
 from dispatchd.api.openai_stream import chunks
 from dispatchd.api.sse import send_events
 from dispatchd.coordinator.coordinator import Coordinator
-from dispatchd.coordinator.follow import EndNews, News, Place
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import DispatchError, Stopping
-from dispatchd.core.job import JobType
+from dispatchd.core.errors import DispatchError
 from dispatchd.core.limits import Limits
 
 _OWNER = "dispatchd"
@@ -38,7 +40,7 @@ class _Kind(Struct, frozen=True):
 
     parse: Callable[[str], Asked]
     style: Style
-    asks: Literal["messages", "prompt"]
+    asks: Asks
 
 
 _CHAT = _Kind(parse_chat, ChatStyle(), "messages")
@@ -54,6 +56,7 @@ class OpenAiRoutes:
         self._coordinator = coordinator
         self._view = view
         self._gate = gate
+        self._abandoned = Abandoned(coordinator, clock)
         self._clock = clock
         self._limits = limits
         self._since = clock.now() // 1000  # the models' `created`: nobody tells when they were made
@@ -66,27 +69,31 @@ class OpenAiRoutes:
         router.add_get("/v1/models", shaped(self._models))
         router.add_get("/v1/models/{id:.+}", shaped(self._model))
 
+    async def close(self) -> None:
+        """Gives up what could not be cancelled yet."""
+        await self._abandoned.close()
+
     async def _models(self, _: web.Request) -> web.Response:
-        models = [self._card(name) for name in await self._known_models()]
+        models = [self._card(name) for name in self._coordinator.models]
         return json_response({"object": "list", "data": models})
 
     async def _model(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
-        await self._check_model(name)
+        self._check_model(name)
         return json_response(self._card(name))
 
     async def _answer(self, kind: _Kind, request: web.Request) -> web.StreamResponse:
         asked = kind.parse(await json_text(request, self._limits))
         if asked.model is not None:
-            await self._check_model(asked.model)
+            self._check_model(asked.model)
         payment = self._gate.payment(request)
         submitted = await self._coordinator.submit(asked.order, str(uuid.uuid4()), payment=payment)
         job_id = submitted.job_id
         created = self._clock.now() // 1000
-        writer = Writer(kind.style, job_id, created, asked.model, asked.include_usage)
+        writer = Writer(kind.style, job_id, created, self._name(asked), asked.include_usage)
         headers = {JOB_ID_HEADER: job_id}
         try:
-            async with _Hearing(self._coordinator, request, job_id) as hearing:
+            async with Hearing(self._coordinator, self._abandoned, request, job_id) as hearing:
                 news = hearing.news(kind.asks)
                 if asked.stream:
                     return await send_events(request, chunks(writer, news), headers)
@@ -96,61 +103,20 @@ class OpenAiRoutes:
                 return json_response(writer.reply(results[0]), headers=headers)
         except Refused as error:
             raise Refused(error.problem, headers | (error.headers or {})) from None
+        except DispatchError as error:
+            raise Refused(problem_of(error), headers | (retry_after(error) or {})) from None
 
     def _card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}
 
-    async def _check_model(self, name: str) -> None:
-        known = await self._known_models()
+    def _check_model(self, name: str) -> None:
+        known = self._coordinator.models
         if name not in known:
-            which = f"those here are {', '.join(known)}" if known else "no model is here now"
-            sentence = f"The model {name!r} does not exist: {which}"
-            raise Refused(Problem(404, sentence, "model_not_found", "model"))
+            raise no_such_model(name, known)
 
-    async def _known_models(self) -> list[str]:
-        """What jobs can name: the models of the workers that are connected."""
-        cards = [seat.card for seat, _ in await self._coordinator.workers()]
-        able = [card for card in cards if JobType.LLM_INFER in card.capabilities and card.version]
-        return sorted({name for card in able for name in card.models})
-
-
-class _Hearing:
-    """A job for as long as its client listens: it is cancelled when nobody will read its end."""
-
-    def __init__(self, coordinator: Coordinator, request: web.Request, job_id: str) -> None:
-        self._coordinator = coordinator
-        self._request = request
-        self._job_id = job_id
-        self._ended = False
-        self._watching: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._cancel_when_gone())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-        if not self._ended:
-            await self._cancel()
-
-    async def news(self, asks: Literal["messages", "prompt"]) -> AsyncIterator[News | Result]:
-        """The job's life, and at last its result; raises `Refused` where it fails."""
-        async for each in self._coordinator.follow(self._job_id, Place()):
-            if isinstance(each, EndNews):
-                self._ended = True
-                yield result_of(each.job, asks)
-                return
-            yield each
-        raise Stopping
-
-    async def _cancel_when_gone(self) -> None:
-        connection = self._request.protocol
-        assert isinstance(connection, Connection)  # noqa: S101 - for the types: app.py makes no other
-        await connection.client_gone()
-        await self._cancel()
-
-    async def _cancel(self) -> None:
-        # It may have ended just now; and who has gone cannot be told what else went wrong.
-        with contextlib.suppress(DispatchError):
-            await self._coordinator.cancel(self._job_id)
+    def _name(self, asked: Asked) -> str | None:
+        """The model that a reply names; a stream does so before it is known which one answers."""
+        if asked.model is not None or not asked.stream:
+            return asked.model
+        known = self._coordinator.models
+        return known[0] if len(known) == 1 else None

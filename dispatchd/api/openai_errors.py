@@ -3,22 +3,50 @@
 import logging
 import re
 from types import MappingProxyType
+from typing import Literal
 
 from aiohttp import web
 from msgspec import Struct
 
-from dispatchd.api.errors import HINTS, STATUS, Handler, code_of, json_response, retry_after
-from dispatchd.core.errors import DispatchError, Invalid
+from dispatchd.api.errors import (
+    HINTS,
+    INTERNAL,
+    RETRY_LATER,
+    STATUS,
+    Handler,
+    code_of,
+    json_response,
+    retry_after,
+    sentence_of,
+)
+from dispatchd.core.errors import (
+    DispatchError,
+    FacilitatorAway,
+    Invalid,
+    Stopping,
+    StoreUnavailable,
+    TooMany,
+    TooManyOpenPayments,
+    TooSlow,
+    UnsupportedMediaType,
+)
 
 log = logging.getLogger(__name__)
+
+Asks = Literal["messages", "prompt"]
+"""The parameter that holds what is asked."""
 
 JOB_ID_HEADER = "X-Dispatch-Job-Id"
 # OpenAI's clients repeat what fails with 409 or 5xx. What a job ended with has been tried already.
 NO_RETRY = MappingProxyType({"x-should-retry": "false"})
 
+_INVALID_VALUE = "invalid_value"
+_UNSUPPORTED = "unsupported_parameter"
+_NO_MODEL = "model_not_found"
+_NO_WORKER = "no_eligible_worker"
 _SERVER_ERROR = 500
 _TYPES = MappingProxyType({404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"})
-_FIELD = re.compile(r"(?P<field>[\w.\[\]]+)(?:: | is missing| must )")
+_FIELD = re.compile(r"(?P<field>\w[\w.\[\]]*)(?:: | is missing| must )")
 
 
 class Problem(Struct, frozen=True):
@@ -53,57 +81,103 @@ class Refused(Exception):
 
 def unsupported(param: str, sentence: str) -> Refused:
     """A parameter, or a value of it, that would change the output and cannot be honoured."""
-    return Refused(Problem(400, sentence, "unsupported_parameter", param))
+    return Refused(Problem(400, sentence, _UNSUPPORTED, param))
 
 
 def invalid(param: str, sentence: str) -> Refused:
     """A value that is none."""
-    return Refused(Problem(400, sentence, "invalid_value", param))
+    return Refused(Problem(400, sentence, _INVALID_VALUE, param))
 
 
-_CONTEXT = "The messages are longer than what the model can hold"
+def no_such_model(name: str, known: list[str]) -> Refused:
+    """A model that nobody has; where there is none at all, one may come."""
+    if not known:
+        sentence = "No worker with a model is online now: send the request again later"
+        return Refused(Problem(503, sentence, _NO_WORKER), dict(RETRY_LATER))
+    sentence = f"The model {name!r} does not exist: those here are {', '.join(known)}"
+    return Refused(Problem(404, sentence, _NO_MODEL, "model"))
+
+
+INVALID_OUTPUT = Problem(
+    502, "The worker's output is not what an LLM_INFER job gives", "invalid_output"
+)
+DIVERGED = Problem(
+    502, "The job was begun again and its text is another than what was sent", "text_diverged"
+)
+_ASKED = MappingProxyType({"messages": "The messages are", "prompt": "The prompt is"})
+_LENGTH = "{asked} longer than what the model can hold"
+_ORDER = "The model cannot take messages in this order"
 _JOB_PROBLEMS = MappingProxyType(
     {
-        "prompt_too_long": Problem(400, _CONTEXT, "context_length_exceeded", "messages"),
-        "empty_prompt": Problem(
-            400, "There is no text in the messages", "empty_prompt", "messages"
-        ),
-        "invalid_messages": Problem(
-            400, "The model cannot take messages in this order", "invalid_messages", "messages"
-        ),
+        "prompt_too_long": Problem(400, _LENGTH, "context_length_exceeded", "messages"),
+        "empty_prompt": Problem(400, "{asked} without any text", "empty_prompt", "messages"),
+        "invalid_messages": Problem(400, _ORDER, "invalid_messages", "messages"),
         "invalid_payload": Problem(400, "The worker cannot read the call", "invalid_payload"),
-        "model_not_found": Problem(404, "The worker lacks the model", "model_not_found", "model"),
+        _NO_MODEL: Problem(404, "The model is not here", _NO_MODEL, "model"),
         "cancelled": Problem(409, "The job was cancelled", "cancelled"),
         "worker_disconnected": Problem(
             502, "The worker left before the job was done", "worker_disconnected"
         ),
-        "no_eligible_worker": Problem(
-            503, "No worker that can do the job is online", "no_eligible_worker"
-        ),
+        _NO_WORKER: Problem(503, "No worker that can do the job is online", _NO_WORKER),
         "timeout": Problem(504, "The job took too long", "timeout"),
     }
 )
+CODES = MappingProxyType(
+    {
+        _INVALID_VALUE: (400, "A value that is none; `param` names it."),
+        _UNSUPPORTED: (400, "What would change the output and cannot be honoured; see `param`."),
+    }
+    | {
+        problem.code: (problem.status, f"{problem.message.format(asked='What is asked is')}.")
+        for problem in (*_JOB_PROBLEMS.values(), INVALID_OUTPUT, DIVERGED)
+    }
+)
+"""The codes that only these routes give: status and meaning."""
+
+SHARED_CODES = (
+    *(Invalid.code, TooSlow.code, "too_large", UnsupportedMediaType.code, TooMany.code),
+    *(StoreUnavailable.code, Stopping.code, INTERNAL),
+    *(TooManyOpenPayments.code, FacilitatorAway.code),
+)
+"""The codes of other routes that these give too."""
+
+MODEL_CODES = (_NO_MODEL, _NO_WORKER)
+"""What asking for a model may end with."""
+
+# These calls take no Idempotency-Key, and need none: the job of one that failed is cancelled.
+_HINTS = HINTS | {StoreUnavailable.code: "Send the same request again after Retry-After"}
 
 
-def job_problem(reason: str) -> Problem:
+def hint_of(code: str) -> str:
+    """What the caller can do next, or nothing."""
+    return _HINTS.get(code, "")
+
+
+def job_problem(reason: str, asks: Asks) -> Problem:
     """What a failed job's error means to the caller; workers may give reasons of their own."""
     code, _, detail = reason.partition(": ")
     known = _JOB_PROBLEMS.get(code)
     if known is None:
         return Problem(500, f"The job failed: {reason}", code)
-    message = f"{known.message}: {detail}" if detail else known.message
-    return Problem(known.status, message, known.code, known.param)
+    sentence = known.message.format(asked=_ASKED[asks])
+    message = f"{sentence}: {detail}" if detail else sentence
+    param = asks if known.param == "messages" else known.param
+    return Problem(known.status, message, known.code, param)
 
 
 def problem_of(error: DispatchError | Refused) -> Problem:
     """An error of the coordinator's or of ours, as OpenAI's clients read it."""
     if isinstance(error, Refused):
         return error.problem
-    hint = HINTS.get(error.code)
-    sentence = str(error) if hint is None else f"{error}. {hint}"
     field = _FIELD.match(str(error)) if isinstance(error, Invalid) else None
-    code = "invalid_value" if field else error.code
+    code = _INVALID_VALUE if field else error.code
+    sentence = _hinted(str(error), error.code)
     return Problem(STATUS[error.code], sentence, code, field["field"] if field else None)
+
+
+def _hinted(sentence: str, code: str) -> str:
+    hint = hint_of(code)
+    return f"{sentence}. {hint}" if hint else sentence
 
 
 def shaped(handler: Handler) -> Handler:
@@ -117,10 +191,11 @@ def shaped(handler: Handler) -> Handler:
         except DispatchError as error:
             return _reply(problem_of(error), retry_after(error))
         except web.HTTPException as error:
-            return _reply(Problem(error.status, error.reason, code_of(error.status)))
+            code = code_of(error.status)
+            return _reply(Problem(error.status, _hinted(sentence_of(error), code), code))
         except Exception:
             log.exception("%s %s broke", request.method, request.path)
-            return _reply(Problem(500, "Internal error; the node's log says more", "internal"))
+            return _reply(Problem(500, "Internal error; the node's log says more", INTERNAL))
 
     return shape
 

@@ -1,25 +1,35 @@
 """What OpenAI's clients get back: whole replies and the chunks of a stream, chat or text."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from dispatchd.api.openai_errors import NO_RETRY, Problem, Refused, job_problem
+from dispatchd.api.openai_errors import INVALID_OUTPUT, NO_RETRY, Asks, Refused, job_problem
 from dispatchd.core.job import Job, JobStatus
 
 _UNNAMED = "default"
-"""The model of a stream whose caller named none: which one answers is known at its end."""
+"""The model of a reply for which nobody has named one."""
+
+_TOKENS_MAX = 2**53
 
 
 class Result(Struct, frozen=True):
-    """The output of an LLM_INFER job; other people's workers may count no tokens."""
+    """The output of an LLM_INFER job; other people's workers may tell no more than the text.
+
+    What they say besides may be of any kind, and is left out where it is not what it should be.
+    """
 
     text: str
-    model: str | None = None
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    finish_reason: str | None = None
+    model: object = None
+    prompt_tokens: object = None
+    completion_tokens: object = None
+    finish_reason: object = None
+
+    @property
+    def answered_by(self) -> str | None:
+        """The model, where the worker has told it."""
+        return self.model if isinstance(self.model, str) else None
 
     @property
     def reason(self) -> str:
@@ -29,10 +39,17 @@ class Result(Struct, frozen=True):
     @property
     def usage(self) -> dict[str, int] | None:
         """The token counts, where the worker has told them."""
-        if self.prompt_tokens is None or self.completion_tokens is None:
+        asked, made = _count(self.prompt_tokens), _count(self.completion_tokens)
+        if asked is None or made is None:
             return None
-        asked, made = int(self.prompt_tokens), int(self.completion_tokens)
         return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens, also one like 256.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= _TOKENS_MAX and value % 1 == 0 else None
 
 
 class Style(Protocol):
@@ -105,7 +122,7 @@ class Writer(Struct, frozen=True):
 
     def reply(self, result: Result) -> dict[str, object]:
         """The whole reply."""
-        head = self._head(self.style.whole, result.model)
+        head = self._head(self.style.whole, self.model or result.answered_by)
         choices = [_choice(self.style.choice(result.text), result.reason)]
         return head | {"choices": choices, "usage": result.usage}
 
@@ -122,21 +139,21 @@ class Writer(Struct, frozen=True):
         """The events after the last text."""
         events = [self._chunk(self.style.piece(""), result.reason)]
         if self.include_usage:
-            head = self._head(self.style.chunk, result.model)
+            head = self._head(self.style.chunk, self.model)
             events.append(event(head | {"choices": [], "usage": result.usage}))
         return [*events, "data: [DONE]\n\n"]
 
     def _chunk(self, content: dict[str, object], reason: str | None) -> str:
         usage = {"usage": None} if self.include_usage else {}
         choices = {"choices": [_choice(content, reason)]}
-        return event(self._head(self.style.chunk, None) | choices | usage)
+        return event(self._head(self.style.chunk, self.model) | choices | usage)
 
-    def _head(self, kind: str, answered_by: str | None) -> dict[str, object]:
+    def _head(self, kind: str, model: str | None) -> dict[str, object]:
         return {
             "id": f"{self.style.prefix}{self.job_id}",
             "object": kind,
             "created": self.created,
-            "model": self.model or answered_by or _UNNAMED,
+            "model": model or _UNNAMED,
             "system_fingerprint": None,
         }
 
@@ -150,15 +167,11 @@ def event(value: dict[str, object]) -> str:
     return f"data: {msgspec.json.encode(value).decode()}\n\n"
 
 
-def result_of(job: Job, kind: Literal["messages", "prompt"]) -> Result:
+def result_of(job: Job, asks: Asks) -> Result:
     """What a job that has ended came to; raises `Refused` where it failed."""
     if job.status is JobStatus.FAILED:
-        problem = job_problem(job.error or "")
-        if problem.param == "messages":
-            problem = msgspec.structs.replace(problem, param=kind)
-        raise Refused(problem, dict(NO_RETRY))
+        raise Refused(job_problem(job.error or "", asks), dict(NO_RETRY))
     try:
         return msgspec.json.decode(job.output or "", type=Result)
     except (msgspec.DecodeError, RecursionError):
-        sentence = "The worker's output is not what an LLM_INFER job gives"
-        raise Refused(Problem(502, sentence, "invalid_output"), dict(NO_RETRY)) from None
+        raise Refused(INVALID_OUTPUT, dict(NO_RETRY)) from None

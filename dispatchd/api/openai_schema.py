@@ -29,6 +29,15 @@ STOP_STRINGS_MAX = 16
 
 _SEED_BITS = 53  # readers of JSON whose numbers are doubles see every digit
 _INT_64 = Meta(ge=-(2**63), le=2**63 - 1)
+_FLOAT_64 = Meta(ge=-(2**63), lt=2**63, multiple_of=1)  # some printers write 40 as 40.0
+# For the OpenAPI document only: what is no single text is refused with a sentence of its own.
+_ONE_TEXT = Meta(
+    extra_json_schema={
+        "minItems": 1,
+        "maxItems": 1,
+        "items": {"type": "string", "minLength": 1},
+    }
+)
 
 _Harmless = MappingProxyType[str, tuple[object, ...]]
 # What is not supported, with the values that ask for nothing.
@@ -74,7 +83,7 @@ _UNSUPPORTED_IN_COMPLETIONS: _Harmless = MappingProxyType(
         "best_of": (1,),
         "echo": (False,),
         "suffix": ("",),
-        "logprobs": (),
+        "logprobs": (False,),
         "response_format": ({"type": "text"},),
     }
 )
@@ -94,9 +103,9 @@ class _Call(Struct, frozen=True, kw_only=True):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
-    seed: Annotated[int, _INT_64] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | Annotated[float, Meta(ge=-1, multiple_of=1)] | None = None
+    seed: Annotated[int, _INT_64] | Annotated[float, _FLOAT_64] | None = None
     stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=STOP_STRINGS_MAX)] | None = None
     ignore_eos: bool | None = None
     user: UserId | None = None
@@ -130,7 +139,7 @@ class ChatCall(_Call, frozen=True, kw_only=True):
 class TextCall(_Call, frozen=True, kw_only=True):
     """The body of a text completion."""
 
-    prompt: NonEmpty | Annotated[list[Any], Meta(min_length=1, max_length=1)]
+    prompt: NonEmpty | Annotated[list[Any], _ONE_TEXT]
 
 
 class Asked(Struct, frozen=True):
@@ -207,12 +216,13 @@ def _prompt(prompt: str | list[Any]) -> str:
 def _asked(call: _Call, what: dict[str, object]) -> Asked:
     # Of the call as it came: a seed that is drawn here would make equal calls different.
     fingerprint = fingerprint_of(type(call).__name__, msgspec.to_builtins(call))
+    temperature = 0 if call.top_p == 0 else call.temperature  # of no mass is left the best token
     how = {
         "max_tokens": _max_tokens(call),
-        "temperature": call.temperature,
-        "top_p": call.top_p,
-        "top_k": call.top_k,
-        "seed": _seed(call),
+        "temperature": temperature,
+        "top_p": call.top_p or None,
+        "top_k": int(call.top_k) if call.top_k and call.top_k > 0 else None,
+        "seed": _seed(call.seed, temperature),
         "stop": call.stop,
         "ignore_eos": call.ignore_eos,
         "model": call.model,
@@ -253,6 +263,8 @@ def _max_tokens(call: _Call) -> int | None:
     return None if tokens is None else int(tokens)
 
 
-def _seed(call: _Call) -> int | None:
+def _seed(seed: float | None, temperature: float | None) -> int | None:
     """A drawn text gets its seed here, so that another attempt goes on with the same text."""
-    return secrets.randbits(_SEED_BITS) if call.seed is None and call.temperature else call.seed
+    if seed is not None:
+        return int(seed)
+    return secrets.randbits(_SEED_BITS) if temperature else None

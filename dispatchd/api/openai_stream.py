@@ -2,15 +2,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from dispatchd.api.openai_errors import Problem, Refused, problem_of
+from dispatchd.api.openai_errors import DIVERGED, Refused, problem_of
 from dispatchd.api.openai_replies import Result, Writer, event
 from dispatchd.api.sse import KEEP_ALIVE
 from dispatchd.coordinator.follow import News, Quiet, TextNews
 from dispatchd.core.errors import DispatchError
-
-_DIVERGED = Problem(
-    502, "The job was begun again and its text is another than what was sent", "text_diverged"
-)
 
 
 class Told:
@@ -27,16 +23,19 @@ class Told:
             self._attempt, self._read = news.place.attempt, 0
         known = self._sent[self._read : self._read + len(news.text)]
         if not news.text.startswith(known):
-            raise Refused(_DIVERGED)
+            raise Refused(DIVERGED)
         self._read += len(news.text)
         fresh = news.text[len(known) :]
         self._sent += fresh
         return fresh
 
     def check(self, whole: str) -> None:
-        """Raises `Refused` where the job's text is not what the client has read."""
-        if whole != self._sent:
-            raise Refused(_DIVERGED)
+        """Raises `Refused` where the job's text is not what the client has read.
+
+        Workers may trim the white space around a text that they have streamed.
+        """
+        if whole.strip() != self._sent.strip():
+            raise Refused(DIVERGED)
 
 
 async def chunks(writer: Writer, news: AsyncIterator[News | Result]) -> AsyncGenerator[str]:

@@ -5,16 +5,17 @@ from typing import Any
 import msgspec
 
 from dispatchd import __version__
-from dispatchd.api.errors import HINTS, SERVER_CODES, STATUS
+from dispatchd.api.errors import HINTS, INTERNAL, SERVER_CODES, STATUS
+from dispatchd.api.openai_errors import CODES, SHARED_CODES, hint_of
 from dispatchd.api.openapi_operations import OPERATIONS, Operation, Parameter
-from dispatchd.api.openapi_shapes import PaymentWanted
+from dispatchd.api.openapi_shapes import OpenAiError, PaymentWanted
 from dispatchd.api.schema import LlmPayload, TaskPayload
 from dispatchd.core.errors import DispatchError
 from dispatchd.core.network import Network
 
 _REF = "#/components/schemas/{name}"
 _RETRIED = (429, 503)
-_PAYMENT_REQUIRED = 402
+_PAYMENT_REQUIRED = "402"
 _INTERNAL = 500
 _RETRY_AFTER = {
     "description": "Seconds after which to try again.",
@@ -58,6 +59,14 @@ def error_codes() -> list[tuple[str, int, str, str]]:
         for code, (status, meaning) in SERVER_CODES.items()
         if code not in STATUS
     ]
+    return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def openai_codes() -> list[tuple[str, int, str, str]]:
+    """The same for the routes that OpenAI's clients know."""
+    rows = [(code, status, meaning, hint_of(code)) for code, status, meaning, _ in error_codes()]
+    rows = [row for row in rows if row[0] in SHARED_CODES]
+    rows += [(code, status, meaning, "") for code, (status, meaning) in CODES.items()]
     return sorted(rows, key=lambda row: (row[1], row[0]))
 
 
@@ -153,22 +162,34 @@ def _replies(operation: Operation, shapes: dict[Any, Json]) -> Json:
             name: {"description": about, "schema": {"type": "string"}}
             for name, about in operation.headers
         }
-    wrong = sorted({*operation.errors, _INTERNAL})
     error = _shape(operation.error, shapes)
-    replies = {str(status): _error_reply(status, error) for status in wrong}
-    if _PAYMENT_REQUIRED in wrong:
-        replies[str(_PAYMENT_REQUIRED)] = _payment_reply(shapes)
-    return {str(operation.status): good, **replies}
+    replies = {
+        str(status): _error_reply(status, codes, error)
+        for status, codes in _wrong(operation).items()
+    }
+    if operation.sold:
+        replies[_PAYMENT_REQUIRED] = _payment_reply(shapes)
+    return {str(operation.status): good, **dict(sorted(replies.items()))}
+
+
+def _wrong(operation: Operation) -> dict[int, list[str]]:
+    """The codes that an operation may end with, by status."""
+    if operation.error is OpenAiError:
+        rows = [row for row in openai_codes() if row[0] in {*operation.codes, INTERNAL}]
+    else:
+        rows = [row for row in error_codes() if row[1] in {*operation.errors, _INTERNAL}]
+    return {
+        wanted: [code for code, status, *_ in rows if status == wanted] for _, wanted, *_ in rows
+    }
 
 
 def _of(media_type: str, schema: Json) -> Json:
     return schema if media_type == "application/json" else {"type": "string"}
 
 
-def _error_reply(status: int, schema: Json) -> Json:
-    names = ", ".join(code for code, each, *_ in error_codes() if each == status)
+def _error_reply(status: int, codes: list[str], schema: Json) -> Json:
     reply: Json = {
-        "description": names or "An error",
+        "description": ", ".join(codes),
         "content": {"application/json": {"schema": schema}},
     }
     return reply | ({"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIED else {})

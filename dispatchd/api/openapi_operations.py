@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from dispatchd.api import openapi_shapes as shapes
-from dispatchd.api.openai_errors import JOB_ID_HEADER
+from dispatchd.api.openai_errors import CODES, JOB_ID_HEADER, MODEL_CODES, SHARED_CODES
 from dispatchd.api.openai_schema import ChatCall, TextCall
 from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate
 from dispatchd.core.job import JobStatus, JobType
@@ -25,7 +25,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One method of one path. Its errors are given by status."""
+    """One method of one path. Its errors are given by status, those of OpenAI's shape by code."""
 
     method: str
     path: str
@@ -40,6 +40,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     errors: tuple[int, ...] = ()
     error: Any = shapes.Error
+    codes: tuple[str, ...] = ()
+    sold: bool = False
 
 
 _ID = Parameter(
@@ -110,7 +112,8 @@ def _commit(tier: str) -> Operation:
         status=201,
         reply=shapes.Committed,
         headers=(_REPLAY,),
-        errors=(*_BODY_ERRORS, 402, 409, 422, 429, 503),
+        sold=True,
+        errors=(*_BODY_ERRORS, 409, 422, 429, 503),
     )
 
 
@@ -123,14 +126,17 @@ def _completion(path: str, summary: str, body: Any, reply: Any) -> Operation:
         parameters=_PAYMENT,
         about=(
             "As OpenAI's clients send it, streaming or not: each call is an LLM_INFER job at the"
-            " FAST tier. Closing the connection cancels the job."
+            " FAST tier. Closing the connection cancels the job. What goes wrong once a stream has"
+            " begun comes as an event with an `error`. A code that is not listed is a worker's own"
+            " reason, with status 500."
         ),
         body=body,
         reply=reply,
         media_types=("application/json", "text/event-stream"),
         headers=(_JOB_ID,),
-        errors=(*_BODY_ERRORS, 402, 404, 409, 422, 429, 502, 503, 504),
         error=shapes.OpenAiError,
+        codes=(*CODES, *SHARED_CODES),
+        sold=True,
     )
 
 
@@ -178,14 +184,13 @@ OPERATIONS = (
     _completion("/v1/completions", "Answer a prompt", TextCall, shapes.TextReply),
     _get(
         *("/v1/models", "OpenAI", "The models that connected workers have", shapes.ModelList),
-        errors=(503,),
         error=shapes.OpenAiError,
     ),
     _get(
         *("/v1/models/{id}", "OpenAI", "One model", shapes.Model),
         parameters=(_MODEL,),
-        errors=(404, 503),
         error=shapes.OpenAiError,
+        codes=MODEL_CODES,
     ),
     Operation(
         method="post",

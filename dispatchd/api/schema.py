@@ -157,10 +157,12 @@ _CHOICES = MappingProxyType(
         "task_type": "summarize, classify or extract_json",
     }
 )
+_NO_CONTROLS = "must not hold control characters"
 _PATTERNS = MappingProxyType(
     {
         "provider_pubkey": "must be 64 hex characters, an ed25519 public key",
-        "user_id": "must not hold control characters",
+        "user_id": _NO_CONTROLS,
+        "user": _NO_CONTROLS,
     }
 )
 

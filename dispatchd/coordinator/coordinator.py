@@ -157,6 +157,13 @@ class Coordinator:
         records = await self._jobs.records([seat.key for seat in seats])
         return [(seat, records.get(seat.key, WorkerRecord())) for seat in seats]
 
+    @property
+    def models(self) -> list[str]:
+        """What LLM_INFER jobs can name: the models of connected workers that know that field."""
+        ours = [seat.card for seat in self._seats if seat.card.version is not None]
+        able = [card for card in ours if JobType.LLM_INFER in card.capabilities]
+        return sorted({name for card in able for name in card.models})
+
     async def create_code(self, user_id: str) -> PairingCode:
         """A fresh code with which a worker's owner can claim this user's trust."""
         now = self._clock.now()

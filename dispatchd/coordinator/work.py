@@ -70,6 +70,7 @@ class Work:
         self._matching = matching
         self._feed = feed
         self._moving = Underway()
+        self._cancelling: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._limits = limits
 
@@ -208,12 +209,23 @@ class Work:
         await self.end(seat, _held(seat, lease), fault)
 
     async def cancel(self, job: Job, reason: str = CANCELLED) -> None:
-        """Fails a job for a reason and takes it from its worker; raises `LeaseLost`."""
-        await self._jobs.fail(job, reason)
-        self._feed.ended(_failed(job, reason))
-        if job.status is JobStatus.PENDING:
-            self._matching.leave_queue(1)
-        self._release(job)
+        """Fails a job for a reason and takes it from its worker; raises `LeaseLost`.
+
+        What has begun is done to the end though its caller is cancelled meanwhile: a job that is
+        stored as failed must not be left with its worker.
+        """
+        task = asyncio.create_task(self._cancel(job, reason))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+        await asyncio.shield(task)
+
+    async def _cancel(self, job: Job, reason: str) -> None:
+        with self._moving.counted():
+            await self._jobs.fail(job, reason)
+            self._feed.ended(_failed(job, reason))
+            if job.status is JobStatus.PENDING:
+                self._matching.leave_queue(1)
+            self._release(job)
 
     async def lost(self, seat: Seat, lease: Lease) -> None:
         """Returns once the seat no longer holds a lease."""

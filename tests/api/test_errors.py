@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -177,6 +178,28 @@ async def test_a_body_that_ends_too_early_harms_nobody(api: Api) -> None:
     writer.close()
     await writer.wait_closed()
     assert (await api.get("/v1/health")).status == 200
+
+
+@pytest.mark.parametrize("path", [COMMIT, "/v1/chat/completions"])
+async def test_who_leaves_amid_an_upload_is_no_bug(
+    api: Api, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    port = int(api.node.url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD.replace(b"/v1/jobs/commit/fast", path.encode()))
+    writer.write(b"Content-Length: 100\r\n\r\n{")
+    async with asyncio.timeout(8):
+        while not connections_served():
+            await asyncio.sleep(0.002)
+        writer.transport.abort()
+        while connections_served():
+            await asyncio.sleep(0.002)
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+def connections_served() -> int:
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return names.count("RequestHandler.start")
 
 
 @pytest.mark.parametrize("payload", [LLM, TASK], ids=["llm", "task"])

@@ -11,6 +11,7 @@ from dispatchd.core.receipt import hash_of, verify
 REASONS = frozenset(
     {
         "boom",
+        "cancelled",
         "cannot",
         "invalid_receipt",
         "no_eligible_worker",

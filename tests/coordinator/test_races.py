@@ -134,6 +134,20 @@ async def test_a_place_that_goes_before_it_is_looked_at_does_not_hide_the_queue(
     await joined(world, 1)  # where somebody is idle while the job waits, this fails
 
 
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_cancelling_whose_caller_goes_is_done_to_the_end(world: World, taken: bool) -> None:
+    if taken:
+        await joined(world)
+    world.spawn(world.submit(TASK, "job", None))
+    await world.rest()
+    cancelling = asyncio.create_task(world.parts.coordinator.cancel("job"))
+    await until_happened(world, "fail")
+    cancelling.cancel()
+    await world.rest()  # where the worker still holds what has ended, this fails
+    assert only_row(world)[0] == JobStatus.FAILED
+    assert world.parts.matching._queued == 0
+
+
 async def test_a_pairing_made_while_the_worker_joins_counts(world: World) -> None:
     """A worker with `--trust-code` claims the code and registers at the same time."""
     code = asyncio.ensure_future(world.parts.coordinator.create_code("ann"))

@@ -88,6 +88,27 @@ def test_a_seed_gives_the_text_again(client: openai.OpenAI) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_whole_number_may_be_printed_with_a_point(client: openai.OpenAI) -> None:
+    texts = [
+        chat(client, temperature=1.5, max_tokens=30, seed=seed, extra_body={"top_k": top_k})
+        for seed, top_k in ((7, 40), (7.0, 40.0))
+    ]
+    assert texts[0].choices == texts[1].choices
+
+
+def test_no_mass_of_tokens_is_the_best_one(client: openai.OpenAI) -> None:
+    best = chat(client, temperature=0, max_tokens=30)
+    assert chat(client, temperature=2, top_p=0, max_tokens=30).choices == best.choices
+
+
+def test_no_number_of_tokens_is_no_limit(client: openai.OpenAI) -> None:
+    how = {"temperature": 1.5, "max_tokens": 30, "seed": 7}
+    free, *limited = [
+        chat(client, **how, extra_body={"top_k": top_k}) for top_k in (None, -1, 0, -1.0)
+    ]
+    assert [each.choices for each in limited] == [free.choices] * 3
+
+
 def test_without_a_model_any_answers(client: openai.OpenAI) -> None:
     assert chat(client, model=None, max_tokens=2).model == MODEL
 
@@ -155,7 +176,14 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
         ("max_tokens", {"max_tokens": 1, "max_completion_tokens": 2}),
         ("stop", {"stop": 1}),
         ("seed", {"seed": "x"}),
+        ("seed", {"seed": 1.5}),
+        ("seed", {"seed": 1e300}),
+        ("top_p", {"top_p": -0.1}),
+        ("top_k", {"extra_body": {"top_k": 0.5}}),
+        ("top_k", {"extra_body": {"top_k": -2}}),
+        ("top_k", {"extra_body": {"top_k": -0.5}}),
         ("user", {"user": ""}),
+        ("user", {"user": "a\nb"}),
     ],
 )
 def test_what_is_refused_is_named(client: openai.OpenAI, param: str, more: dict[str, Any]) -> None:
@@ -175,12 +203,38 @@ def test_what_is_refused_is_named(client: openai.OpenAI, param: str, more: dict[
         ("prompt", {"prompt": ["a", "b"]}),
         ("prompt", {"prompt": [1, 2]}),
         ("prompt", {"prompt": ""}),
+        ("prompt", {"prompt": []}),
+        ("logprobs", {"logprobs": True}),
     ],
 )
 def test_what_a_text_cannot_have(client: openai.OpenAI, param: str, more: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.completions.create(**({"model": MODEL, "prompt": "x"} | more))
     assert caught.value.param == param
+
+
+def test_what_a_text_may_say_in_vain(client: openai.OpenAI) -> None:
+    more: dict[str, Any] = {"logprobs": False, "echo": False, "best_of": 1, "suffix": ""}
+    assert client.completions.create(model=MODEL, prompt=["x"], max_tokens=1, **more).choices
+
+
+@pytest.mark.parametrize(
+    ("sentence", "more"),
+    [
+        ("prompt must be one text: neither several nor tokens are taken", {"prompt": ["a", "b"]}),
+        ("prompt must be one text: neither several nor tokens are taken", {"prompt": [1, 2]}),
+        ("The prompt is longer than what the model can hold", {"prompt": "chain " * 9000}),
+        ("user must not hold control characters", {"user": "a\nb"}),
+        ("The body is too large. Send a shorter body", {"prompt": "chain " * 300_000}),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(
+    client: openai.OpenAI, sentence: str, more: dict[str, Any]
+) -> None:
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.completions.create(**({"model": MODEL, "prompt": "x"} | more))
+    assert isinstance(caught.value.body, dict)
+    assert caught.value.body["message"] == sentence
 
 
 def test_too_long_a_prompt_has_a_status_even_when_streamed(client: openai.OpenAI) -> None:
@@ -190,12 +244,14 @@ def test_too_long_a_prompt_has_a_status_even_when_streamed(client: openai.OpenAI
         assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
 
 
-def test_a_body_that_is_no_json(url: str) -> None:
+@pytest.mark.parametrize("body", [b"{", b'{"seed":1e999}'])
+def test_a_body_that_is_no_json(url: str, body: bytes) -> None:
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions", b"{", {"Content-Type": "application/json"}
+        f"{url}/v1/chat/completions", body, {"Content-Type": "application/json"}
     )
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10)
     error = json.load(caught.value)["error"]
     caught.value.close()
     assert (caught.value.code, error["type"]) == (400, "invalid_request_error")
+    assert error["param"] is None

@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 
 from dispatchd.api.app import Edge
 from dispatchd.api.errors import STATUS
-from dispatchd.api.openapi import document, error_codes
+from dispatchd.api.openapi import document, error_codes, openai_codes
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
 from tests.support.node import USER, Node
@@ -157,6 +157,52 @@ async def test_errors_have_a_code(
         answer = await reply.json()
         assert (reply.status, answer["code"]) == (status, code)
         assert is_valid(answer, {"$ref": "#/components/schemas/Error"})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/v1/completions", {"prompt": 1}, 400, "invalid_value"),
+        ("/v1/completions", {"prompt": ["a", "b"]}, 400, "unsupported_parameter"),
+        ("/v1/completions", [], 400, "invalid"),
+        ("/v1/completions", {"prompt": "x", "model": "gpt-9"}, 503, "no_eligible_worker"),
+        ("/v1/chat/completions", {"messages": [], "user": "x" * 2**20}, 413, "too_large"),
+    ],
+)
+async def test_errors_of_openais_shape_are_as_described(
+    node: Node, path: str, body: object, status: int, code: str
+) -> None:
+    content = io.BytesIO(json.dumps(body).encode())
+    headers = {"Content-Type": "application/json"}
+    async with node.http.post(node.url + path, data=content, headers=headers) as reply:
+        answer = await reply.json()
+    assert (reply.status, answer["error"]["code"]) == (status, code)
+    assert is_valid(answer, reply_schema("post", path, status))
+    described = DOCUMENT["paths"][path]["post"]["responses"][str(status)]["description"]
+    assert code in described.split(", ")
+
+
+def test_errors_of_openais_shape_are_told_apart() -> None:
+    replies = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]
+    told = [name for reply in replies.values() for name in reply["description"].split(", ")]
+    assert set(told) >= {code for code, *_ in openai_codes()}
+    assert replies["409"]["description"] == "cancelled"
+    assert not {"417", "422"} & replies.keys()
+    model = DOCUMENT["paths"]["/v1/models/{id}"]["get"]["responses"]
+    assert model["503"]["description"] == "no_eligible_worker"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "valid"),
+    [("x", True), (["x"], True), ([], False), (["a", "b"], False), ([1], False), ([""], False)],
+)
+async def test_a_prompt_is_valid_where_the_node_takes_it(
+    node: Node, prompt: object, valid: bool
+) -> None:
+    body = {"prompt": prompt, "model": "m"}
+    assert is_valid(body, {"$ref": "#/components/schemas/TextCall"}) is valid
+    async with node.http.post(f"{node.url}/v1/completions", json=body) as reply:
+        assert reply.status == (503 if valid else 400)  # nobody is there to do it
 
 
 async def test_missing_fields_are_named(node: Node) -> None:

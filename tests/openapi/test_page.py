@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 
-from dispatchd.api.openapi import document, error_codes
+from dispatchd.api.openapi import document, error_codes, openai_codes
 from dispatchd.core.network import MONAD
 from tests.support.node import Node
 
@@ -20,7 +20,7 @@ async def test_the_page_lists_every_route_and_code(node: Node) -> None:
     for path, methods in document(MONAD)["paths"].items():
         for method in methods:
             assert f"<b>{method}</b> <code>{path}</code>" in page
-    for code, *_ in error_codes():
+    for code, *_ in error_codes() + openai_codes():
         assert f"<code>{code}</code>" in page
 
 
