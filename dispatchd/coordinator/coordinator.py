@@ -21,7 +21,7 @@ from dispatchd.core.errors import (
     Stopping,
     TooMany,
 )
-from dispatchd.core.job import ENDED, Job, JobFilter, millis
+from dispatchd.core.job import ENDED, Job, JobFilter, JobType, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Payment
 from dispatchd.core.record import WorkerRecord

@@ -54,7 +54,7 @@ DEEDS = st.one_of(
     st.tuples(st.just("restart"), st.none(), st.none()),
 )
 # What a payment's state says of its job, as the database has both.
-JOBS = {
+JOBS: dict[str, set[str | None]] = {
     "verifying": {None},
     "authorized": {"pending", "assigned", "running"},
     "capturing": {"capturing", "unpaid"},
