@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from dispatchd.core.job import JobType
-from dispatchd.sdk import Bill, Payer
+from dispatchd.sdk import Bill, Payer, Payment
 from dispatchd.sdk.coordinator import CoordinatorClient, Quote
 from dispatchd.sdk.errors import (
     BadReply,
@@ -54,7 +54,12 @@ class Errand:
     @property
     def money_is_out(self) -> bool:
         """Whether a payment was sent that may have been taken, or may be."""
-        return self._outlay is not None and self._outlay.out
+        return self.payment is not None
+
+    @property
+    def payment(self) -> Payment | None:
+        """The payment that was sent and not given back."""
+        return self._outlay.payment if self._outlay is not None and self._outlay.out else None
 
     async def run(self) -> ComputeResult:
         """The result, once the job is done."""

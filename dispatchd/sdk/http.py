@@ -50,6 +50,10 @@ class Request(Struct, frozen=True):
     body: Any = None
     headers: Mapping[str, str] = _NONE
 
+    def __repr__(self) -> str:
+        """Without the headers, which may hold a payment, and the body, which may be PRIVATE."""
+        return f"<{self.method} {self.path}>"
+
 
 class Reply(Struct, frozen=True):
     """A reply that has arrived whole.

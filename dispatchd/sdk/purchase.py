@@ -30,6 +30,10 @@ class Wish(Struct, frozen=True):
     body: bytes | None = None
     headers: Mapping[str, str] = _NONE
 
+    def __repr__(self) -> str:
+        """Without the headers, which may hold a payment."""
+        return f"<{self.method} {self.url}>"
+
 
 class Purchase(Struct, frozen=True):
     """What a server gave, and what was paid for it; `settlement` is what the server says of that.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
+import msgspec
 from msgspec import Struct
 
 from dispatchd.core.job import ENDED, JobStatus
@@ -19,7 +20,7 @@ _FAILURES: Mapping[str, Callable[[str | None], JobFailed]] = MappingProxyType(
 class JobPayment(Struct, frozen=True):
     """A job's payment as its coordinator shows it; `amount` is in atomic units of `asset`.
 
-    `transaction` is there once the money has moved.
+    `transaction` is there once the money has moved; `simulated` money is worth nothing.
     """
 
     state: str
@@ -27,6 +28,7 @@ class JobPayment(Struct, frozen=True):
     asset: str | None = None
     network: str | None = None
     transaction: str | None = None
+    simulated: bool = False
 
 
 class JobReply(Struct, frozen=True):
@@ -104,6 +106,5 @@ def _payment(value: Any) -> JobPayment | None:
     """What a coordinator says of a payment; what is no text in it is not there."""
     if not isinstance(value, dict) or not isinstance(value.get("state"), str):
         return None
-    names = JobPayment.__struct_fields__
-    said = {name: value[name] for name in names if isinstance(value.get(name), str | int)}
-    return JobPayment(**{name: str(each) for name, each in said.items()})
+    texts = {name: str(each) for name, each in value.items() if isinstance(each, str | int)}
+    return msgspec.convert(texts | {"simulated": value.get("simulated") is True}, JobPayment)

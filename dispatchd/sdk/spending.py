@@ -5,6 +5,9 @@ import threading
 from dispatchd.sdk.dollars import dollars
 from dispatchd.sdk.errors import SpendingCapReached
 
+MAX_PER_JOB = "$0.05"
+MAX_PER_SESSION = "$1.00"
+
 
 class Spending:
     """Counts a payment as spent from before it is signed; in atomic units, None being no cap.

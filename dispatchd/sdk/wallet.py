@@ -17,10 +17,7 @@ from dispatchd.sdk import Bill, Payment
 from dispatchd.sdk.dollars import atomic_of, dollars
 from dispatchd.sdk.errors import CannotPay, InvalidRequest, TooDear
 from dispatchd.sdk.offers import payable_offer
-from dispatchd.sdk.spending import Spending
-
-MAX_PER_JOB = "$0.05"
-MAX_PER_SESSION = "$1.00"
+from dispatchd.sdk.spending import MAX_PER_JOB, MAX_PER_SESSION, Spending
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _KEY_FILE_BYTES = 1024
