@@ -75,33 +75,26 @@ def _say_body(got: Purchase) -> None:
     if sys.stdout.isatty():
         say(got.body.decode("utf-8", "replace"))
     else:
-        click.get_binary_stream("stdout").write(got.body)
+        sys.stdout.buffer.write(got.body)
+        sys.stdout.buffer.flush()
 
 
 def _tell_payment(got: Purchase, *, as_json: bool) -> None:
-    settled = got.settlement or {}
     if as_json:
-        click.echo(
-            json_text({"status": got.status, "payment": _facts(got.payment, settled)}), err=True
-        )
+        told = {"status": got.status, "payment": got.payment and _facts(got.payment, got)}
+        click.echo(json_text(told), err=True)
     elif got.payment is None:
         tell("The server asked for no payment.")
     else:
         amount = f"{dollars(got.payment.amount)} ({got.payment.amount} of {got.payment.asset})"
-        how = (
-            f"transaction {settled['transaction']}"
-            if settled.get("transaction")
-            else "no transaction named"
-        )
-        tell(f"Paid {amount} on {got.payment.network}, {how}")
+        transaction = (got.settlement or {}).get("transaction") or "not named by the server"
+        tell(f"Paid {amount} on {got.payment.network}, transaction {transaction}")
 
 
-def _facts(payment: Payment | None, settled: dict[str, Any]) -> dict[str, Any] | None:
-    if payment is None:
-        return None
+def _facts(payment: Payment, got: Purchase) -> dict[str, Any]:
     return {
         "amount": str(payment.amount),
         "asset": payment.asset,
         "network": payment.network,
-        "settlement": settled or None,
+        "settlement": got.settlement,
     }

@@ -191,10 +191,8 @@ async def _finish(coordinator: CoordinatorClient, errand: Errand, *, as_json: bo
         job = await errand.wait()
         result = errand.result(job_id, job)
         live.finish(result.output)
-    note = paid_note(job, errand.payment)
-    tell(
-        ", ".join(filter(None, (f"job {job_id}", note or result.price, f"{result.latency_ms} ms")))
-    )
+    cost = paid_note(job, errand.payment) or result.price
+    tell(f"job {job_id}, {cost}, {result.latency_ms} ms")
 
 
 def _privacy(*, private: bool) -> str:

@@ -15,7 +15,7 @@ from dispatchd.sdk.dollars import atomic_of, dollars
 from dispatchd.sdk.errors import InvalidRequest, NetworkFailed, NotFound
 
 _NAMES = ("WALLET", "ADDRESS", "BALANCE (SIMULATED)")
-_NO_SIMULATION = "payments are simulated by: dispatchd run --testnet --payments simulated"
+_NO_SIMULATION = "Payments are simulated by: dispatchd run --testnet --payments simulated"
 
 
 @click.group()
@@ -38,19 +38,20 @@ def list_wallets(url: str, *, as_json: bool) -> None:
     try:
         answers = ask(url, _balances)
     except (NotFound, NetworkFailed) as error:
-        tell(f"No balances: {error}; {_NO_SIMULATION}")
+        tell(f"No balances: {error}. {_NO_SIMULATION}")
         answers = [{} for _ in development_wallets()]
-    rows = [
-        {"number": number, "address": each.address, "balance": _balance(answer)}
-        for number, (each, answer) in enumerate(zip(development_wallets(), answers, strict=True), 1)
-    ]
+    addresses = [each.address for each in development_wallets()]
+    balances = [_balance(answer) for answer in answers]
     if as_json:
         token = {name: answers[0].get(name) for name in ("network", "asset")}
+        rows = [
+            {"number": number, "address": address, "balance": balance}
+            for number, address, balance in zip(_numbers(), addresses, balances, strict=True)
+        ]
         say_json({"simulated": True} | token | {"wallets": rows})
         return
-    say_table(
-        _NAMES, [[str(row["number"]), row["address"], _shown(row["balance"])] for row in rows]
-    )
+    shown = [_shown(balance) for balance in balances]
+    say_table(_NAMES, list(zip(map(str, _numbers()), addresses, shown, strict=True)))
     tell("Everybody knows the keys of these wallets: never send real money there.")
 
 
@@ -70,15 +71,18 @@ def faucet(wallet: str, amount: str, url: str, *, as_json: bool) -> None:
     try:
         answer = ask(url, lambda coordinator: coordinator.faucet(address, atomic))
     except NotFound as error:
-        raise NotFound(
-            f"{url} simulates no payments ({error})", hint=f"{_NO_SIMULATION}."
-        ) from None
+        sentence = f"{url} simulates no payments ({error})"
+        raise NotFound(sentence, hint=f"{_NO_SIMULATION}.") from None
     if as_json:
         say_json(answer)
         return
     balance = _shown(_balance({"accounts": [answer]}))
     facts = {"address": answer.get("address"), "balance": balance, "simulated": "yes"}
     say_facts(facts | {name: answer.get(name) for name in ("network", "asset")})
+
+
+def _numbers() -> range:
+    return range(1, len(development_wallets()) + 1)
 
 
 async def _balances(coordinator: CoordinatorClient) -> list[dict[str, Any]]:

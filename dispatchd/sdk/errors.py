@@ -127,6 +127,7 @@ class PaymentFailed(JobFailed, PaymentError):
 
     def __init__(self, job_id: str | None) -> None:
         super().__init__("payment_failed", job_id)
+        self.hint = "Nothing was charged. Does the wallet hold enough?"
         self.may_fall_back = False
 
 

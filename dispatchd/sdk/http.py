@@ -139,7 +139,7 @@ class Http:
 
     def _unreachable(self, error: Exception, *, uncertain: bool) -> NetworkFailed:
         return Unreachable(
-            f"No answer from the coordinator at {self.base}: {_reason(error)}",
+            f"No answer from the coordinator at {self.base}: {reason_of(error)}",
             uncertain=uncertain,
             hint="Is it running? `dispatchd run --testnet` starts one on this machine.",
         )
@@ -201,7 +201,8 @@ async def _text(response: aiohttp.ClientResponse) -> str:
         raise BadReply("The coordinator's reply is not UTF-8") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in the system's words where it has some."""
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__

@@ -12,7 +12,7 @@ from yarl import URL
 
 from dispatchd.sdk import Bill, Payer, Payment
 from dispatchd.sdk.errors import InvalidRequest, PaymentRequired, Unreachable
-from dispatchd.sdk.http import REPLY_BYTES_MAX, Pace, Reply, retry_seconds
+from dispatchd.sdk.http import REPLY_BYTES_MAX, Pace, Reply, reason_of, retry_seconds
 from dispatchd.sdk.outlay import Outlay, settlement_of
 
 _PAYMENT_REQUIRED = 402
@@ -130,10 +130,10 @@ async def _once(session: aiohttp.ClientSession, wish: Wish, address: URL) -> Pur
                 raise Unreachable(sentence, uncertain=True)
             return Purchase(response.status, response.headers, body)
     except _NEVER_SENT as error:
-        raise Unreachable(f"No answer from {address.origin()}: {error.strerror or error}") from None
+        raise Unreachable(f"No answer from {address.origin()}: {reason_of(error)}") from None
     except (aiohttp.ClientError, OSError) as error:
-        reason = str(error) or type(error).__name__
-        raise Unreachable(f"No answer from {address.origin()}: {reason}", uncertain=True) from None
+        sentence = f"No answer from {address.origin()}: {reason_of(error)}"
+        raise Unreachable(sentence, uncertain=True) from None
 
 
 def _address(text: str) -> URL:
