@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
 
@@ -8,6 +9,16 @@ import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.node import Node, running_node
+
+_RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+def pytest_collection_finish() -> None:
+    """py_ecc, which comes with eth-account, raises it a hundredfold when it is imported.
+
+    Deeply nested JSON would then overflow msgspec's stack instead of being refused.
+    """
+    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from msgspec import Struct
 
 from dispatchd.core.errors import Invalid, PaymentRefused
 from dispatchd.core.payment import Offer
-from dispatchd.payment.codec import decode_header, parse_offer
+from dispatchd.payment.header import decode_header
 from dispatchd.payment.offer import PAYMENT_REQUIRED
+from dispatchd.payment.terms import parse_offer
 
+BODY_BYTES_MAX = 32 * 1024
 _V1, _V2 = 1, 2
 
 
@@ -50,7 +52,7 @@ def read_demands(headers: Mapping[str, str], body: bytes) -> list[Demand]:
 
 def _of_body(body: bytes) -> dict[str, Any]:
     try:
-        asked = msgspec.json.decode(body.decode())
+        asked = msgspec.json.decode(body.decode()) if len(body) <= BODY_BYTES_MAX else None
     except (ValueError, RecursionError):
         asked = None
     return asked if isinstance(asked, dict) else {}

@@ -8,7 +8,8 @@ import msgspec
 from dispatchd.core.payment import Offer
 from dispatchd.core.prices import in_dollars
 from dispatchd.payment.chains import legacy_name
-from dispatchd.payment.codec import encode_header, requirements_v1, requirements_v2
+from dispatchd.payment.header import encode_header
+from dispatchd.payment.terms import requirements_v1, requirements_v2
 
 PAYMENT_REQUIRED = "PAYMENT-REQUIRED"
 UNPAID_V1 = "X-PAYMENT header is required"

@@ -1,6 +1,7 @@
 """The JSON of x402, versions 1 and 2, as it stands on the wire."""
 
 import re
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, field
@@ -9,11 +10,23 @@ UINT256_MAX = 2**256 - 1
 SIGNATURE_CHARS_MAX = 8192
 
 _ADDRESS = r"^0x[0-9a-fA-F]{40}\Z"
+_AMOUNT = r"^(0|[1-9][0-9]{0,77})\Z"
+_NONCE = r"^0x[0-9a-fA-F]{64}\Z"
+_HEX = r"^0x([0-9a-fA-F]{2})*\Z"
+IN_WORDS = MappingProxyType(
+    {
+        _ADDRESS: "0x and 40 hex digits",
+        _AMOUNT: "a whole number in plain decimal digits",
+        _NONCE: "0x and 64 hex digits",
+        _HEX: "0x and whole bytes in hex",
+    }
+)
+"""What each pattern asks for."""
 
 Address = Annotated[str, Meta(pattern=_ADDRESS)]
-Amount = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]{0,77})\Z")]
-Nonce = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{64}\Z")]
-Hex = Annotated[str, Meta(pattern=r"^0x([0-9a-fA-F]{2})*\Z", max_length=SIGNATURE_CHARS_MAX)]
+Amount = Annotated[str, Meta(pattern=_AMOUNT)]
+Nonce = Annotated[str, Meta(pattern=_NONCE)]
+Hex = Annotated[str, Meta(pattern=_HEX, max_length=SIGNATURE_CHARS_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Seconds = Annotated[int, Meta(ge=0, le=2**53)]
 

@@ -1,10 +1,11 @@
 """A facilitator in the box: real checks of real signatures, over a ledger of play money."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import PaymentRefused, Unusable
+from dispatchd.core.errors import FacilitatorAway, PaymentRefused, StoreUnavailable, Unusable
 from dispatchd.core.payment import Offer, Reason, Settlement, Verdict
 from dispatchd.payment import Kind, Ledger
 from dispatchd.payment.chains import chain_id
@@ -36,7 +37,8 @@ class SimulatedFacilitator:
         try:
             authorization = self._checked(payload, offer)
             check_window(authorization, self._now())
-            await self._check_funds(payload, offer)
+            with _away_with_its_ledger():
+                await self._check_funds(payload, offer)
         except PaymentRefused as refused:
             return Verdict(
                 valid=False, payer=payload.payer, reason=refused.reason, detail=refused.detail
@@ -47,7 +49,8 @@ class SimulatedFacilitator:
         """Moves the money once; the same payload gets the same transaction ever after."""
         ended = partial(Settlement, network=offer.network, payer=payload.payer)
         try:
-            transaction = await self._settle(payload, offer)
+            with _away_with_its_ledger():
+                transaction = await self._settle(payload, offer)
         except PaymentRefused as refused:
             return ended(success=False, reason=refused.reason, detail=refused.detail)
         return ended(success=True, transaction=transaction)
@@ -100,6 +103,15 @@ class SimulatedFacilitator:
 
     def _now(self) -> int:
         return self._clock.now() // 1000
+
+
+@contextmanager
+def _away_with_its_ledger() -> Iterator[None]:
+    """A facilitator whose ledger is away is away itself."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise FacilitatorAway(str(error)) from error
 
 
 def _transaction(authorization: Authorization, offer: Offer) -> str:

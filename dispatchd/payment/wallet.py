@@ -7,12 +7,14 @@ from coincurve import PrivateKey
 from dispatchd.core.errors import Invalid
 from dispatchd.core.payment import EVM, Offer
 from dispatchd.payment.chains import legacy_name
-from dispatchd.payment.codec import PAYMENT_SIGNATURE, X_PAYMENT, encode_header, requirements_v2
+from dispatchd.payment.codec import PAYMENT_SIGNATURE, X_PAYMENT
 from dispatchd.payment.demand import Demand
 from dispatchd.payment.eip712 import domain_of, transfer_digest
+from dispatchd.payment.header import encode_header
 from dispatchd.payment.payload import Authorization
 from dispatchd.payment.shapes import UINT256_MAX
 from dispatchd.payment.signature import address_of, checksummed
+from dispatchd.payment.terms import requirements_v2
 
 NONCE_BYTES = 32
 _KEY_BYTES = 32
