@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from dispatchd.core.errors import PaymentRefused
 from dispatchd.core.payment import EVM, SOLANA, Offer
 from dispatchd.payment.chains import caip2_of, chain_id, is_testnet
-from dispatchd.payment.codec import decode_header, parse_offer
-from dispatchd.payment.demand import Demand
+from dispatchd.payment.demand import BODY_BYTES_MAX, Demand
+from dispatchd.payment.header import decode_header
 from dispatchd.payment.offer import PAYMENT_REQUIRED
+from dispatchd.payment.terms import parse_offer
 from dispatchd.payment.tokens import MAX_TIMEOUT_SECONDS
 from dispatchd.sdk import Bill
 from dispatchd.sdk.coins import known_coin
@@ -63,7 +64,7 @@ def _asked(bill: Bill) -> dict[str, Any]:
     try:
         if PAYMENT_REQUIRED in headers:
             return decode_header(headers[PAYMENT_REQUIRED], PAYMENT_REQUIRED)
-        body = json.loads(bill.body)
+        body = json.loads(bill.body if len(bill.body) <= BODY_BYTES_MAX else "")
     except (PaymentRefused, ValueError, RecursionError):
         body = None
     return body if isinstance(body, dict) else {}

@@ -9,8 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from nacl.signing import SigningKey
 
-from dispatchd.sdk.blocking import LoopThread
 from tests.sdk.cashier import Cashier
+from tests.support.threads import on_a_thread
 
 # No JSON printer of ours writes numbers, spaces and half a surrogate pair like that.
 ODD_OUTPUT = '{"text": "caf\\u00e9 \\ud83d",  "confidence": 1.0, "n": 1E3}'
@@ -152,26 +151,8 @@ async def foreign_coordinator(**settings: Any) -> AsyncIterator[ForeignCoordinat
         await server.close()
 
 
-class _Served(AbstractAsyncContextManager[None]):
-    """A foreign coordinator for a loop on another thread."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._running = foreign_coordinator(**settings)
-        self.started: Future[ForeignCoordinator] = Future()
-
-    async def __aenter__(self) -> None:
-        self.started.set_result(await self._running.__aenter__())
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._running.__aexit__(None, None, None)
-
-
 @contextmanager
 def served(**settings: Any) -> Iterator[ForeignCoordinator]:
     """The same on a thread of its own, for tests that block."""
-    context = _Served(settings)
-    thread = LoopThread(context)
-    try:
-        yield context.started.result(10)
-    finally:
-        thread.close()
+    with on_a_thread(foreign_coordinator(**settings)) as coordinator:
+        yield coordinator
