@@ -1,7 +1,7 @@
 """`dispatchd pay` against shops of others: the published x402 server, and small odd ones."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.payment.serving import serving
 from tests.sdk.cashier import Cashier, both, header, offer_of, v1, v2
 from tests.support.box import running_box
 from tests.support.process import ended, free_port
-from tests.support.published_shop import SHOP, published_shop
+from tests.support.published_shop import published_shop
 from tests.support.threads import on_a_thread
 
 BASE = "eip155:84532"
@@ -39,10 +39,10 @@ class Shop:
     settled: str = "PAYMENT-RESPONSE"
     body: bytes = b"\xff\x00 goods"
     url: str = ""
-    requests: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    requests: list[tuple[str, bytes, Mapping[str, str]]] = field(default_factory=list)
 
     async def serve(self, request: web.Request) -> web.Response:
-        sent = (request.method, await request.read(), dict(request.headers))
+        sent = (request.method, await request.read(), request.headers.copy())
         self.requests.append(sent)
         if request.path == "/free":
             return web.Response(text="free")
@@ -52,6 +52,7 @@ class Shop:
             self.lost -= 1
             assert request.transport
             request.transport.abort()
+            return web.Response()
         if self.but:
             return self.but.pop(0)
         return web.Response(body=self.body, headers={self.settled: header(SETTLED)})
@@ -101,7 +102,6 @@ def test_the_published_server_takes_the_money(invoke: Invoke, box: str) -> None:
         assert invoke("pay", "POST", url, "-d", "x").exit_code == 4
         assert invoke("pay", "POST", url, "-d", "x", "--pay", "3", "--max", "0.029").exit_code == 4
     assert before - balance(invoke, box, 3) == 30_000
-    assert SHOP  # nobody funds it; what it has was paid
 
 
 def test_the_published_server_refuses_a_poor_wallet(

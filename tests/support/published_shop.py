@@ -8,7 +8,13 @@ from typing import Any
 from aiohttp import web
 from x402 import x402ResourceServer
 from x402.http import FacilitatorConfig, HTTPFacilitatorClient
-from x402.http.types import HTTPRequestContext, HTTPResponseInstructions
+from x402.http.types import (
+    HTTPRequestContext,
+    HTTPResponseInstructions,
+    PaymentOption,
+    RouteConfig,
+    RoutesConfig,
+)
 from x402.http.x402_http_server import x402HTTPResourceServer
 from x402.mechanisms.evm.exact.server import ExactEvmScheme
 
@@ -56,11 +62,12 @@ class PublishedShop:
     """Sells an echo of what it is sent."""
 
     def __init__(self, facilitator: str, network: str, price: str) -> None:
-        client = HTTPFacilitatorClient(FacilitatorConfig(url=f"{facilitator}/facilitator"))
-        resource = x402ResourceServer(client)
-        resource.register(network, ExactEvmScheme())
-        option = {"scheme": "exact", "payTo": SHOP, "price": price, "network": network}
-        self._server = x402HTTPResourceServer(resource, {"POST /echo": {"accepts": option}})
+        self.client = HTTPFacilitatorClient(FacilitatorConfig(url=f"{facilitator}/facilitator"))
+        resource = x402ResourceServer(self.client)
+        resource.register(network, ExactEvmScheme())  # type: ignore[no-untyped-call, arg-type] # as its own examples do
+        option = PaymentOption(scheme="exact", pay_to=SHOP, price=price, network=network)
+        routes: RoutesConfig = {"POST /echo": RouteConfig(accepts=option)}
+        self._server = x402HTTPResourceServer(resource, routes)
 
     async def prepare(self) -> None:
         """Asks the facilitator what it supports, which the package does blocking."""
@@ -98,6 +105,7 @@ async def published_shop(facilitator: str, network: str, price: str) -> AsyncIte
     app.router.add_post("/echo", shop.serve)
     async with serving(app) as url:
         yield f"{url}/echo"
+    await shop.client.aclose()
 
 
 def _response(told: HTTPResponseInstructions) -> web.Response:
