@@ -182,6 +182,17 @@ def test_a_batch_that_reaches_its_cap_finishes_what_is_paid(
     assert cashier.offered <= 3 + int(parallel)
 
 
+def test_a_job_that_is_too_dear_does_not_end_a_batch(invoke: Invoke, tmp_path: Path) -> None:
+    arguments = ("--pay", "1", "--max-price", "$0.009", "--parallel", "1")
+    with served(cashier=(cashier := v2())) as other:
+        done = invoke(
+            "submit", "--batch", batch(tmp_path, 3), *arguments, COORDINATOR_URL=other.url
+        )
+    assert (done.exit_code, cashier.payments, cashier.offered) == (1, [], 3)
+    errors = [json.loads(line)["result"]["error"] for line in done.stdout.splitlines()]
+    assert ["$0.009" in error for error in errors] == [True] * 3
+
+
 def test_money_that_comes_back_may_be_spent_again(invoke: Invoke, tmp_path: Path) -> None:
     arguments = ("--pay", "1", "--max-total", "$0.01", "--parallel", "1")
     with served(
@@ -206,7 +217,7 @@ def test_time_that_runs_out_over_a_payment(tmp_path: Path) -> None:
     with (
         served(cashier=v2(), taken_but=away) as other,
         dispatchd(
-            *(*TASK, "--pay", "1", "--timeout", "2", "--coordinator", other.url), home=tmp_path
+            *(*TASK, "--pay", "1", "--timeout", "1.5", "--coordinator", other.url), home=tmp_path
         ) as client,
     ):
         assert client.popen.wait(20) == 6

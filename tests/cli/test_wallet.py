@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
+from dispatchd.sdk import http
 from tests.cli.conftest import Invoke
 from tests.sdk.foreign_coordinator import served
 from tests.support.box import running_box
@@ -15,6 +16,11 @@ from tests.support.threads import on_a_thread
 
 PHRASE = "test test test test test test test test test test test junk"
 STRANGER = "0x" + "ab" * 20
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dispatchd.sdk.coordinator.Pace", lambda: http.Pace((), ()))
 
 
 @pytest.fixture

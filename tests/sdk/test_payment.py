@@ -27,6 +27,7 @@ from dispatchd.sdk.errors import (
 )
 from dispatchd.sdk.hosted import Account, HostedAccounts
 from dispatchd.sdk.http import Pace
+from dispatchd.sdk.outlay import Outlay
 from tests.sdk.cashier import MONAD, USDC, Cashier, both, guide, offer_of, v1, v2
 from tests.sdk.foreign_coordinator import ForeignCoordinator, foreign_coordinator, served
 from tests.sdk.pace import NOBODY, QUICK, router_to
@@ -271,6 +272,31 @@ async def test_a_refusal_after_a_lost_answer_leaves_it_unknown() -> None:
     assert wallet.spent == "$0.010"
 
 
+async def test_a_commit_that_is_refused_after_a_lost_answer_leaves_it_unknown() -> None:
+    again = [
+        web.json_response({"error": "x"}, status=503, headers={"Retry-After": "0"}),
+        web.json_response({"error": "this payment is known"}, status=409),
+    ]
+    wallet = alice()
+    async with foreign_coordinator(cashier=both(), taken_but=again) as other:
+        with pytest.raises(CommitLost, match="this payment is known"):
+            await classify(other, wallet, ELSEWHERE)
+    assert wallet.spent == "$0.010"
+
+
+async def test_an_uncertain_failure_stays_one() -> None:
+    charged = {"error": "away", "charged": False}
+    answers = [web.json_response({"error": "x"}, status=503, headers={"Retry-After": "0"})]
+    answers += [
+        web.json_response(charged, status=503, headers={"Retry-After": "0"}) for _ in range(9)
+    ]
+    wallet = alice()
+    async with foreign_coordinator(cashier=both(), taken_but=answers) as other:
+        with pytest.raises(CommitLost):
+            await classify(other, wallet, ELSEWHERE)
+    assert wallet.spent == "$0.010"
+
+
 async def test_a_facilitator_that_is_away_costs_nothing() -> None:
     away = {"error": "facilitator_unavailable", "charged": False}
     busy = [web.json_response(away, status=503, headers={"Retry-After": "0"}) for _ in range(9)]
@@ -335,6 +361,16 @@ async def test_a_paid_job_that_failed(state: str | None, spent: str, *, goes: bo
             await classify(other, wallet)
     assert caught.value.may_fall_back == goes
     assert wallet.spent == spent
+
+
+async def test_money_comes_back_once() -> None:
+    wallet = alice()
+    bill = Bill({"PAYMENT-REQUIRED": header_of(offer_of(2))}, "")
+    await wallet.pay(bill)
+    outlay = Outlay(wallet, await wallet.pay(bill))
+    for _ in range(2):
+        outlay.returned()
+    assert (outlay.out, wallet.spent) == (False, "$0.010")
 
 
 async def test_a_payment_that_could_not_be_captured() -> None:
