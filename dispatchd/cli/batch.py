@@ -24,6 +24,8 @@ from dispatchd.sdk.errors import (
 from dispatchd.sdk.order import Order
 
 _FAILED_EXIT = 1
+_PATIENCE_SECONDS = 240.0
+"""Coordinators bound how many payments of one payer are open; those signed now are good longer."""
 
 
 async def run_batch(
@@ -98,7 +100,7 @@ class Batch:
         errand = Errand(self._coordinator, order, self._payer)
         try:
             async with asyncio.timeout(self._seconds):
-                await errand.commit()
+                await errand.commit(_PATIENCE_SECONDS if self._payer else 0)
                 job = await errand.wait()
         except TimeoutError:
             paid = errand.money_is_out

@@ -13,7 +13,7 @@ from dispatchd.cli.payer import opened_wallet, with_pay
 from dispatchd.cli.terminal import json_text, say, tell
 from dispatchd.sdk import Payment
 from dispatchd.sdk.dollars import dollars
-from dispatchd.sdk.errors import BadReply, InvalidRequest
+from dispatchd.sdk.errors import BadReply, InvalidRequest, SpendingCapReached
 from dispatchd.sdk.http import new_session
 from dispatchd.sdk.purchase import Purchase, Wish, purchase
 
@@ -47,7 +47,11 @@ def pay(method: str, url: str, *, as_json: bool, **given: Any) -> None:
 
     async def bought() -> Purchase:
         async with new_session() as session:
-            return await purchase(session, wish, wallet)
+            try:
+                return await purchase(session, wish, wallet)
+            except SpendingCapReached as error:
+                error.hint = "Raise --max to pay more."
+                raise
 
     got = asyncio.run(bought())
     _say_body(got)
@@ -87,8 +91,13 @@ def _tell_payment(got: Purchase, *, as_json: bool) -> None:
         tell("The server asked for no payment.")
     else:
         amount = f"{dollars(got.payment.amount)} ({got.payment.amount} of {got.payment.asset})"
-        transaction = (got.settlement or {}).get("transaction") or "not named by the server"
-        tell(f"Paid {amount} on {got.payment.network}, transaction {transaction}")
+        transaction = (got.settlement or {}).get("transaction")
+        if transaction:
+            tell(f"Paid {amount} on {got.payment.network}, transaction {transaction}")
+        else:
+            tell(
+                f"Sent a payment of {amount} on {got.payment.network}; no transaction is named yet"
+            )
 
 
 def _facts(payment: Payment, got: Purchase) -> dict[str, Any]:

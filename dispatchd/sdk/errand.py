@@ -1,5 +1,6 @@
 """One job's way through the network: quote, commit, pay where that is asked for, wait."""
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -14,6 +15,7 @@ from dispatchd.sdk.errors import (
     InvalidRequest,
     JobFailed,
     NetworkFailed,
+    Overloaded,
     PaymentRequired,
     Unreachable,
 )
@@ -25,6 +27,7 @@ from dispatchd.sdk.result import ComputeResult, JobReply
 from dispatchd.sdk.telling import Telling
 
 _PAYMENT_REQUIRED = 402
+_BUSY_SECONDS = 0.5
 
 
 class Errand:
@@ -77,8 +80,11 @@ class Errand:
             yield rest
         yield result
 
-    async def commit(self) -> str:
-        """Quotes, commits, and pays where that is asked for; the job's id."""
+    async def commit(self, patience_seconds: float = 0) -> str:
+        """Quotes, commits, and pays where that is asked for; the job's id.
+
+        So long a paid order waits where the coordinator takes no more at the moment.
+        """
         order = self._order
         quote = await self._client.quote(order.job_type.value, order.policy)
         self._price = quote.price
@@ -86,7 +92,10 @@ class Errand:
         reply = await self._client.commit(quote.endpoint, order.body, headers, paid=False)
         if reply.status == _PAYMENT_REQUIRED:
             self._outlay = await self._paid(reply, quote)
-            reply = await self._send_paid(quote.endpoint, headers, self._outlay)
+            headers |= self._outlay.payment.headers
+            reply = await self._send_paid(quote.endpoint, headers, patience_seconds)
+            if reply.status == _PAYMENT_REQUIRED:
+                raise self._outlay.refused(reply)
         self.job_id = reply.object.get("job_id")
         if not isinstance(self.job_id, str):
             raise BadReply("The coordinator took the job but gave it no job_id")
@@ -125,22 +134,29 @@ class Errand:
         """The one payment of this errand."""
         if self._payer is None:
             sentence = f"This job costs {quote.price}, and there is no payer"
-            raise PaymentRequired(sentence, _offers(reply), hint="Give one: payer=, or --pay.")
+            raise PaymentRequired(
+                sentence, _offers(reply), hint="Pay with --pay WALLET (payer= in the SDK)."
+            )
         bill = Bill(reply.headers, reply.text, quote.price, quote.network)
         return Outlay(self._payer, await self._payer.pay(bill))
 
-    async def _send_paid(self, endpoint: str, headers: dict[str, str], outlay: Outlay) -> Reply:
+    async def _send_paid(self, endpoint: str, headers: dict[str, str], patience: float) -> Reply:
         """The reply to a commit that is paid for; what is known not to be taken is given back."""
-        headers = headers | dict(outlay.payment.headers)
         try:
-            reply = await self._client.commit(endpoint, self._order.body, headers, paid=True)
-        except (InvalidRequest, JobFailed, Unreachable) as failure:
-            if not (isinstance(failure, Unreachable) and failure.uncertain):
-                outlay.returned()
+            while True:
+                try:
+                    return await self._client.commit(endpoint, self._order.body, headers, paid=True)
+                except Overloaded as busy:
+                    pause = max(_BUSY_SECONDS, busy.retry_seconds)
+                    patience -= pause
+                    if patience < 0:
+                        raise
+                    await asyncio.sleep(pause)
+        except (InvalidRequest, JobFailed, Unreachable):
+            # Where it is not known, `commit` raises `CommitLost` instead.
+            if self._outlay is not None:
+                self._outlay.returned()
             raise
-        if reply.status == _PAYMENT_REQUIRED:
-            raise outlay.refused(reply)
-        return reply
 
 
 def _offers(reply: Reply) -> list[dict[str, Any]]:

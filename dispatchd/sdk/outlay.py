@@ -24,7 +24,6 @@ _MEANINGS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "payment_already_used": ("this payment has bought something else already", ""),
         "invalid_exact_evm_nonce_already_used": ("this payment has been taken already", ""),
         "settlement_pending": ("this payment is being taken", "Look again in a minute."),
-        "too_many_open_payments": ("too many payments are open", "Wait until jobs have ended."),
         "invalid_exact_evm_payload_authorization_valid_before": (
             "it would end too soon",
             "Is this machine's clock right?",

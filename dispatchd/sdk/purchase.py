@@ -64,7 +64,7 @@ async def purchase(
     bill = Bill(first.headers, first.body.decode("utf-8", "replace"))
     if payer is None:
         sentence = f"{address.host} wants to be paid, and there is no payer"
-        raise PaymentRequired(sentence, [], hint="Name one: --pay WALLET.")
+        raise PaymentRequired(sentence, [], hint="Pay with --pay WALLET.")
     outlay = Outlay(payer, await payer.pay(bill))
     key = {"Idempotency-Key": str(uuid.uuid4())}
     paid = Wish(

@@ -33,14 +33,16 @@ class Spending:
                 f"This costs {dollars(amount)}, and one job may cost {dollars(self._per_job)}"
                 " at the most; nothing was paid"
             )
-            raise SpendingCapReached(sentence, cap="job", hint="Raise max_per_job to pay more.")
+            raise SpendingCapReached(
+                sentence, cap="job", hint="Raise max_per_job (--max-price) to pay more."
+            )
         with self._lock:
             if self._per_session is not None and self._spent + amount > self._per_session:
                 sentence = (
                     f"{dollars(self._spent)} of {dollars(self._per_session)} are spent, so that"
                     f" {dollars(amount)} more cannot be; nothing was paid"
                 )
-                hint = "Raise max_per_session to pay more."
+                hint = "Raise max_per_session (--max-total) to pay more."
                 raise SpendingCapReached(sentence, cap="session", hint=hint)
             self._spent += amount
 

@@ -182,6 +182,28 @@ def test_a_batch_that_reaches_its_cap_finishes_what_is_paid(
     assert cashier.offered <= 3 + int(parallel)
 
 
+def test_a_batch_waits_where_too_many_payments_are_open(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatchd.sdk.errand._BUSY_SECONDS", 0.01)
+    full = [web.json_response({"error": "too_many_open_payments"}, status=429) for _ in range(9)]
+    with served(cashier=(cashier := v2()), taken_but=full, job_payment=CAPTURED) as other:
+        done = invoke(
+            "submit", "--batch", batch(tmp_path, 2), "--pay", "1", COORDINATOR_URL=other.url
+        )
+    assert done.exit_code == 0, done.stderr
+    assert len(cashier.nonces) == 2
+    assert "2 completed, 0 failed, $0.020 spent" in done.stderr
+
+
+def test_a_single_job_does_not(invoke: Invoke) -> None:
+    full = [web.json_response({"error": "too_many_open_payments"}, status=429) for _ in range(9)]
+    with served(cashier=v2(), taken_but=full) as other:
+        done = invoke(*TASK, "--pay", "1", COORDINATOR_URL=other.url)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "too_many_open_payments" in done.stderr
+
+
 def test_a_job_that_is_too_dear_does_not_end_a_batch(invoke: Invoke, tmp_path: Path) -> None:
     arguments = ("--pay", "1", "--max-price", "$0.009", "--parallel", "1")
     with served(cashier=(cashier := v2())) as other:

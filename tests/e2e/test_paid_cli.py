@@ -15,7 +15,7 @@ from dispatchd import ComputeRouter, Wallet
 from dispatchd.config import RUN_OPTIONS
 from dispatchd.sdk.errors import PaymentRefused, SpendingCapReached
 from dispatchd.sdk.hosted import HostedAccounts
-from tests.e2e.client import TASK, USER, Client
+from tests.e2e.client import LLM, TASK, USER, Client
 from tests.support.process import dispatchd, ended
 
 pytestmark = pytest.mark.skipif(
@@ -87,8 +87,11 @@ def test_a_batch(url: str, home: Path) -> None:
 
 def test_a_cancelled_job_costs_nothing(url: str, home: Path) -> None:
     before = balance(url, home, 3)
-    long = ("submit", "llm", "Hello", "--max-tokens", "100000", "--no-wait", "--pay", "3")
-    job_id = typed(url, home, *long).stdout.strip()
+    payload = LLM | {"max_tokens": 100_000, "ignore_eos": True}
+    order = json.dumps({"job_type": "LLM_INFER", "user_id": USER, "payload": payload})
+    route = f"{url}/v1/jobs/commit/fast"
+    taken = typed(url, home, "pay", "POST", route, "-d", order, "--pay", "3")
+    job_id = json.loads(taken.stdout)["job_id"]
     assert typed(url, home, "job", "cancel", job_id).returncode == 0
     assert Client(url).job(job_id)["payment"]["state"] == "released"
     assert balance(url, home, 3) == before
