@@ -93,9 +93,7 @@ class Errand:
         if reply.status == _PAYMENT_REQUIRED:
             self._outlay = await self._paid(reply, quote)
             headers |= self._outlay.payment.headers
-            reply = await self._send_paid(quote.endpoint, headers, patience_seconds)
-            if reply.status == _PAYMENT_REQUIRED:
-                raise self._outlay.refused(reply)
+            reply = await self._send_paid(quote.endpoint, headers, patience_seconds, self._outlay)
         self.job_id = reply.object.get("job_id")
         if not isinstance(self.job_id, str):
             raise BadReply("The coordinator took the job but gave it no job_id")
@@ -140,23 +138,32 @@ class Errand:
         bill = Bill(reply.headers, reply.text, quote.price, quote.network)
         return Outlay(self._payer, await self._payer.pay(bill))
 
-    async def _send_paid(self, endpoint: str, headers: dict[str, str], patience: float) -> Reply:
+    async def _send_paid(
+        self, endpoint: str, headers: dict[str, str], patience: float, outlay: Outlay
+    ) -> Reply:
         """The reply to a commit that is paid for; what is known not to be taken is given back."""
         try:
-            while True:
-                try:
-                    return await self._client.commit(endpoint, self._order.body, headers, paid=True)
-                except Overloaded as busy:
-                    pause = max(_BUSY_SECONDS, busy.retry_seconds)
-                    patience -= pause
-                    if patience < 0:
-                        raise
-                    await asyncio.sleep(pause)
+            reply = await self._until_admitted(endpoint, headers, patience)
         except (InvalidRequest, JobFailed, Unreachable):
-            # Where it is not known, `commit` raises `CommitLost` instead.
-            if self._outlay is not None:
-                self._outlay.returned()
+            # Where it is not known, `CommitLost` is raised instead.
+            outlay.returned()
             raise
+        if reply.status == _PAYMENT_REQUIRED:
+            raise outlay.refused(reply)
+        return reply
+
+    async def _until_admitted(
+        self, endpoint: str, headers: dict[str, str], patience: float
+    ) -> Reply:
+        while True:
+            try:
+                return await self._client.commit(endpoint, self._order.body, headers, paid=True)
+            except Overloaded as busy:
+                pause = max(_BUSY_SECONDS, busy.retry_seconds)
+                patience -= pause
+                if patience < 0:
+                    raise
+                await asyncio.sleep(pause)
 
 
 def _offers(reply: Reply) -> list[dict[str, Any]]:
