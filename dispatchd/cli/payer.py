@@ -2,18 +2,15 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from dispatchd.cli.coordinator import Command
-from dispatchd.sdk import Payment
+from dispatchd.sdk import Payer, Payment
 from dispatchd.sdk.dollars import dollars
 from dispatchd.sdk.result import JobReply
 from dispatchd.sdk.spending import MAX_PER_JOB, MAX_PER_SESSION
-
-if TYPE_CHECKING:
-    from dispatchd import Wallet
 
 _PAY = click.option(
     "--pay",
@@ -55,7 +52,7 @@ def with_payer(command: Command) -> Command:
     return _PAY(_MAX_PRICE(_MAX_TOTAL(_TOKEN(command))))
 
 
-def opened_wallet(given: Mapping[str, Any]) -> "Wallet | None":
+def opened_wallet(given: Mapping[str, Any]) -> Payer | None:
     """The wallet that the options of `with_payer` name; raises `InvalidRequest`.
 
     Curves and hashes are loaded only where somebody pays.
@@ -64,7 +61,7 @@ def opened_wallet(given: Mapping[str, Any]) -> "Wallet | None":
         return None
     purse = importlib.import_module("dispatchd.cli.purse")
     caps = given["max_price"], given["max_total"]
-    wallet: Wallet = purse.open_wallet(given["pay"], *caps, tokens=given["pay_token"])
+    wallet: Payer = purse.open_wallet(given["pay"], *caps, tokens=given["pay_token"])
     return wallet
 
 
