@@ -8,7 +8,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 
-_SDK = {"ComputeRouter": "router", "ComputeResult": "result"}
+_SDK = {"ComputeRouter": "router", "ComputeResult": "result", "Wallet": "wallet"}
 
 
 def __getattr__(name: str) -> object:

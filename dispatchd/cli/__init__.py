@@ -18,7 +18,7 @@ from dispatchd.sdk.errors import (
     JobFailed,
     JobTimeout,
     NetworkFailed,
-    PaymentRequired,
+    PaymentError,
     VerificationFailed,
 )
 
@@ -26,10 +26,10 @@ USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 EXITS: Mapping[type[ComputeError], int] = MappingProxyType(
     {
+        PaymentError: 4,
         JobFailed: 1,
         Conflict: 1,
         NetworkFailed: 3,
-        PaymentRequired: 4,
         VerificationFailed: 5,
         JobTimeout: 6,
         ComputeError: USAGE_EXIT,
@@ -53,6 +53,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "quote": ("quote:quote", "Ask what a job costs."),
         "workers": ("workers:workers", "List the workers that are connected."),
         "trust": ("trust:trust", "Pair users with the workers that may see their PRIVATE jobs."),
+        "wallet": ("wallet:wallet", "Development wallets, and simulated money for them."),
+        "pay": ("pay:pay", "Send a request to any x402 server, and pay for it once."),
         "receipt": ("receipt:receipt", "Show and check the receipts of jobs."),
         "models": ("models:models", "Language models and classifiers of this machine."),
         "completion": ("completion:completion", "Print what makes a shell complete commands."),

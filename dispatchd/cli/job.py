@@ -161,11 +161,14 @@ async def _print_events(coordinator: CoordinatorClient, job_id: str) -> None:
 def _facts(found: JobReply) -> dict[str, object]:
     body = json.loads(found.text)
     receipt = found.receipt or {}
+    payment = found.payment
     return {
         "job": body.get("id"),
         "status": found.status,
         "created": body.get("created_at"),
         "completed": body.get("completed_at"),
         "result": None if body.get("result") is None else found.result_text,
+        "payment": payment and payment.state,
+        "transaction": payment and payment.transaction,
         "signed by": receipt.get("provider_pubkey"),
     }

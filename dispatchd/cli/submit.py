@@ -1,11 +1,13 @@
 """`dispatchd submit`: from a text to its result."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
+from msgspec import Struct
 
 from dispatchd.cli.batch import run_batch
 from dispatchd.cli.coordinator import Command, ask, with_coordinator, with_timeout
@@ -13,12 +15,15 @@ from dispatchd.cli.given import given_text
 from dispatchd.cli.job import show_end
 from dispatchd.cli.live import LiveText
 from dispatchd.cli.patience import within
+from dispatchd.cli.payer import opened_wallet, paid_note, with_payer
 from dispatchd.cli.quote import POLICIES
 from dispatchd.cli.terminal import say, say_json, tell
 from dispatchd.core.job import Privacy
+from dispatchd.sdk import Payer
 from dispatchd.sdk.batch import Defaults, read_orders
 from dispatchd.sdk.coordinator import CoordinatorClient
 from dispatchd.sdk.errand import Errand
+from dispatchd.sdk.errors import JobTimeout
 from dispatchd.sdk.follow import followed
 from dispatchd.sdk.order import Order
 from dispatchd.sdk.router import LLM_SECONDS, TASK_SECONDS
@@ -50,7 +55,7 @@ _DETACH = click.option("--no-wait", is_flag=True, help="Print the job's id and e
 def _with_common(command: Command) -> Command:
     for option in reversed(_COMMON):
         command = option(command)
-    return with_timeout(with_coordinator(command))
+    return with_payer(with_timeout(with_coordinator(command)))
 
 
 @click.group(invoke_without_command=True)
@@ -81,7 +86,8 @@ def submit(ctx: click.Context, /, batch: Path | None, parallel: int, **given: An
         text = file.read()
     defaults = Defaults(given["user_id"], given["policy"], _privacy(private=given["private"]))
     orders = read_orders(text, defaults)
-    ctx.exit(ask(given["url"], lambda c: run_batch(c, orders, parallel, given["timeout"])))
+    payer, seconds = opened_wallet(given), given["timeout"]
+    ctx.exit(ask(given["url"], lambda c: run_batch(c, orders, payer, parallel, seconds)))
 
 
 @submit.command()
@@ -107,7 +113,8 @@ def llm(
     fields = {name: given[name] for name in names} | {"stop": list(given["stop"]) or None}
     privacy = _privacy(private=given["private"])
     order = Order.llm(fields | {"prompt": text}, given["user_id"], given["policy"], privacy)
-    _submit(order, url, timeout or LLM_SECONDS, no_wait=no_wait, as_json=as_json)
+    wanted = _Wanted(order, url, opened_wallet(given), timeout or LLM_SECONDS)
+    _submit(wanted, no_wait=no_wait, as_json=as_json)
 
 
 @submit.command()
@@ -132,16 +139,32 @@ def task(
     fields = {"task_type": kind, "input": text}
     privacy = _privacy(private=given["private"])
     order = Order.task(fields, given["user_id"], given["policy"], privacy)
-    _submit(order, url, timeout or TASK_SECONDS, no_wait=no_wait, as_json=as_json)
+    wanted = _Wanted(order, url, opened_wallet(given), timeout or TASK_SECONDS)
+    _submit(wanted, no_wait=no_wait, as_json=as_json)
 
 
-def _submit(order: Order, url: str, seconds: float, *, no_wait: bool, as_json: bool) -> None:
+class _Wanted(Struct, frozen=True):
+    """What is to be done, where, who pays, and how long it may take."""
+
+    order: Order
+    url: str
+    payer: Payer | None
+    seconds: float
+
+
+def _submit(wanted: _Wanted, *, no_wait: bool, as_json: bool) -> None:
     async def submitted(coordinator: CoordinatorClient) -> None:
-        errand = Errand(coordinator, order, None)
+        errand = Errand(coordinator, wanted.order, wanted.payer)
         see = _commit if no_wait else _finish
-        await within(seconds, see(coordinator, errand, as_json=as_json), lambda: errand.job_id, url)
+        work = see(coordinator, errand, as_json=as_json)
+        try:
+            await within(wanted.seconds, work, lambda: errand.job_id, wanted.url)
+        except (JobTimeout, asyncio.CancelledError):
+            if errand.money_is_out and errand.job_id is None:
+                tell("A payment was sent, and may be taken still; paying again may pay twice.")
+            raise
 
-    ask(url, submitted)
+    ask(wanted.url, submitted)
 
 
 async def _commit(_: CoordinatorClient, errand: Errand, *, as_json: bool) -> None:
@@ -156,15 +179,20 @@ async def _finish(coordinator: CoordinatorClient, errand: Errand, *, as_json: bo
     """Shows the result, and its text while it grows."""
     job_id = await errand.commit()
     if as_json or not errand.tells_text:
-        show_end(await coordinator.wait(job_id), job_id, as_json=as_json)
+        job = await errand.wait()
+        show_end(job, job_id, as_json=as_json)
+        if note := paid_note(job, errand.payment):
+            tell(note)
         return
     telling = Telling()
     with LiveText(telling) as live:
         async with aclosing(followed(coordinator, job_id, telling)) as pieces:
             await live.show(pieces)
-        result = errand.result(job_id, await coordinator.wait(job_id))
+        job = await errand.wait()
+        result = errand.result(job_id, job)
         live.finish(result.output)
-    tell(f"job {job_id}, {result.price}, {result.latency_ms} ms")
+    cost = paid_note(job, errand.payment) or result.price
+    tell(f"job {job_id}, {cost}, {result.latency_ms} ms")
 
 
 def _privacy(*, private: bool) -> str:

@@ -65,12 +65,14 @@ class CoordinatorClient:
     ) -> Reply:
         """The reply to a commit: 201, or 402 where it is to be paid; others are raised.
 
-        `headers` hold the Idempotency-Key. Where an answer is lost, the commit is repeated only
-        if the coordinator is known to keep such keys; otherwise `CommitLost` is raised.
+        `headers` hold the Idempotency-Key. Where an answer is lost, the commit is repeated if it is
+        `paid`, since the one payment in its headers moves money once at most, or if the coordinator
+        is known to keep such keys; in the end `CommitLost` is raised.
         """
         request = Request("POST", endpoint, body=order, headers=headers)
+        pauses = self._pace.waiting_retries if paid else self._pace.retries
         try:
-            reply = await self._http.ask(request, self._pace.retries, self._keeps_keys)
+            reply = await self._http.ask(request, pauses, None if paid else self._keeps_keys)
         except Unreachable as failure:
             if not failure.uncertain:
                 raise
@@ -78,7 +80,8 @@ class CoordinatorClient:
         if reply.status >= 500:
             raise CommitLost(f"The commit broke: {sentence_of(reply)}", paid=paid)
         if reply.status not in {_CREATED, _PAYMENT_REQUIRED}:
-            raise refusal(reply)
+            problem = refusal(reply)
+            raise CommitLost(str(problem), paid=True) if paid and reply.doubted else problem
         return reply
 
     async def job(self, job_id: str) -> JobReply:
@@ -134,6 +137,11 @@ class CoordinatorClient:
         """Makes the worker with that key one of those that the code's user trusts."""
         body = {"pairing_code": code, "provider_pubkey": provider_pubkey}
         return await self._post("/v1/trust/claim", body)
+
+    async def faucet(self, address: str, amount: int) -> dict[str, Any]:
+        """Simulated money, in atomic units, from a node that simulates payments."""
+        body = {"address": address, "amount": str(amount)}
+        return await self._post("/facilitator/faucet", body)
 
     async def _look(self, job_id: str) -> JobReply:
         """A job once it has ended or the long poll is over."""

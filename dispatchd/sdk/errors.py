@@ -50,13 +50,14 @@ class BadReply(NetworkFailed):
 
 
 class CommitLost(NetworkFailed):
-    """The answer to a commit was lost: the job may be under way, so it was not repeated.
+    """The answer to a commit was lost: the job may be under way, so no other one was made.
 
-    Where it had been paid for, it does not go elsewhere either.
+    Where a payment was sent, its fate is unknown, and the job does not go elsewhere either.
     """
 
     def __init__(self, sentence: str, *, paid: bool) -> None:
-        super().__init__(sentence)
+        hint = "The payment may be taken still; paying again may pay twice." if paid else ""
+        super().__init__(sentence, hint=hint)
         self.paid = paid
         self.may_fall_back = not paid
 
@@ -78,20 +79,70 @@ class NoTrustedWorker(JobFailed):
         self.may_fall_back = False
 
 
-class PaymentRequired(ComputeError):
-    """The coordinator wants to be paid, and that was not possible; `offers` is what it takes."""
+class PaymentError(ComputeError):
+    """Money is in the way: a matter for the caller, so the job goes nowhere else."""
 
-    def __init__(self, sentence: str, offers: list[dict[str, Any]]) -> None:
-        super().__init__(sentence)
+
+class PaymentRequired(PaymentError):
+    """The coordinator wants to be paid, and there is no payer; `offers` is what it takes."""
+
+    def __init__(self, sentence: str, offers: list[dict[str, Any]], *, hint: str = "") -> None:
+        super().__init__(sentence, hint=hint)
         self.offers = offers
 
 
-class JobTimeout(ComputeError, TimeoutError):
-    """Time ran out. A job that has a `job_id` goes on, and its result can be fetched later."""
+class CannotPay(PaymentRequired):
+    """None of the offers can be paid here; nothing was signed."""
 
-    def __init__(self, seconds: float, job_id: str | None) -> None:
+
+class TooDear(PaymentRequired):
+    """More is asked for than was quoted; nothing was signed."""
+
+
+class SpendingCapReached(PaymentError):
+    """More is asked for than may be spent; nothing was signed. `cap` is `job` or `session`."""
+
+    def __init__(self, sentence: str, *, cap: str, hint: str = "") -> None:
+        super().__init__(sentence, hint=hint)
+        self.cap = cap
+
+
+class PaymentRefused(PaymentError):
+    """The payment was not accepted; `reason` is the coordinator's code, `detail` its sentence.
+
+    `may_be_charged`: the money may have been taken all the same, so do not simply pay again.
+    """
+
+    def __init__(
+        self, sentence: str, *, reason: str, detail: str, may_be_charged: bool, hint: str = ""
+    ) -> None:
+        super().__init__(sentence, hint=hint)
+        self.reason = reason
+        self.detail = detail
+        self.may_be_charged = may_be_charged
+
+
+class PaymentFailed(JobFailed, PaymentError):
+    """The job ran, but its payment could not be captured, so that its result is withheld."""
+
+    def __init__(self, job_id: str | None) -> None:
+        super().__init__("payment_failed", job_id)
+        self.hint = "Nothing was charged. Does the wallet hold enough?"
+        self.may_fall_back = False
+
+
+class JobTimeout(ComputeError, TimeoutError):
+    """Time ran out. A job that has a `job_id` goes on, and its result can be fetched later.
+
+    `paid`: a payment was sent for it.
+    """
+
+    def __init__(self, seconds: float, job_id: str | None, *, paid: bool = False) -> None:
         hint = f"The job goes on: dispatchd job wait {job_id}" if job_id else ""
+        if paid and not job_id:
+            hint = "A payment was sent, and may be taken still; paying again may pay twice."
         super().__init__(f"No result within {seconds:g} s", job_id=job_id, hint=hint)
+        self.paid = paid
 
 
 class HostedFailed(ComputeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 from msgspec import Struct
+from msgspec.structs import replace
 from yarl import URL
 
 from dispatchd import __version__
@@ -49,13 +50,21 @@ class Request(Struct, frozen=True):
     body: Any = None
     headers: Mapping[str, str] = _NONE
 
+    def __repr__(self) -> str:
+        """Without the headers, which may hold a payment, and the body, which may be PRIVATE."""
+        return f"<{self.method} {self.path}>"
+
 
 class Reply(Struct, frozen=True):
-    """A reply that has arrived whole."""
+    """A reply that has arrived whole.
+
+    `doubted`: the same request was sent before, and may have been acted upon then.
+    """
 
     status: int
     headers: Mapping[str, str]
     text: str
+    doubted: bool = False
 
     @property
     def object(self) -> dict[str, Any]:
@@ -81,18 +90,22 @@ class Http:
     ) -> Reply:
         """A reply that is no passing failure; raises `Unreachable` once the pauses are used up.
 
-        `may_repeat` is asked before a request is repeated that may have been acted upon.
+        `may_repeat` is asked before a request is repeated that may have been acted upon. One
+        sending that is uncertain makes the whole failure so.
         """
-        for pause in pauses:
+        doubted = False
+        for pause in (*pauses, None):
             try:
-                return await self._once(request)
+                return replace(await self._once(request), doubted=doubted)
             except Unreachable as failure:
-                if failure.uncertain and may_repeat is not None and not await may_repeat():
+                fresh = failure.uncertain
+                doubted = failure.uncertain = doubted or fresh
+                if pause is None or failure.retry_seconds > _RETRY_AFTER_SECONDS_MAX:
                     raise
-                if failure.retry_seconds > _RETRY_AFTER_SECONDS_MAX:
+                if fresh and may_repeat is not None and not await may_repeat():
                     raise
                 await asyncio.sleep(max(pause, failure.retry_seconds))
-        return await self._once(request)
+        raise AssertionError("the last pause is None")
 
     @asynccontextmanager
     async def opened(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -119,14 +132,14 @@ class Http:
         if reply.status not in _TRANSIENT:
             return reply
         sentence = f"{self.base} answers {reply.status}: {sentence_of(reply)}"
-        seconds = _retry_seconds(reply.headers.get("Retry-After", ""))
+        seconds = retry_seconds(reply.headers.get("Retry-After", ""))
         if reply.status == _TOO_MANY:
             raise Overloaded(sentence, retry_seconds=seconds, hint="Try again later.")
-        raise Unreachable(sentence, uncertain=True, retry_seconds=seconds)
+        raise Unreachable(sentence, uncertain=not _uncharged(reply), retry_seconds=seconds)
 
     def _unreachable(self, error: Exception, *, uncertain: bool) -> NetworkFailed:
         return Unreachable(
-            f"No answer from the coordinator at {self.base}: {_reason(error)}",
+            f"No answer from the coordinator at {self.base}: {reason_of(error)}",
             uncertain=uncertain,
             hint="Is it running? `dispatchd run --testnet` starts one on this machine.",
         )
@@ -156,6 +169,14 @@ def sentence_of(reply: Reply) -> str:
     return str(said.get("message", said) if isinstance(said, dict) else said or "no reason given")
 
 
+def _uncharged(reply: Reply) -> bool:
+    """Whether a failure says that the payment was not taken, and so the job neither."""
+    try:
+        return reply.object.get("charged") is False
+    except BadReply:
+        return False
+
+
 def new_session() -> aiohttp.ClientSession:
     """A session without cookies or a limit on connections: long polls hold them."""
     return aiohttp.ClientSession(
@@ -180,11 +201,13 @@ async def _text(response: aiohttp.ClientResponse) -> str:
         raise BadReply("The coordinator's reply is not UTF-8") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in the system's words where it has some."""
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__
 
 
-def _retry_seconds(header: str) -> float:
+def retry_seconds(header: str) -> float:
+    """The seconds of a Retry-After; 0 where it says none."""
     return float(header) if header.isascii() and header.isdigit() else 0.0

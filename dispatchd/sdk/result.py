@@ -1,13 +1,34 @@
 """A job as a coordinator shows it, and what comes out of a run."""
 
 import json
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
+import msgspec
 from msgspec import Struct
 
 from dispatchd.core.job import ENDED, JobStatus
 from dispatchd.core.members import members
-from dispatchd.sdk.errors import BadReply, JobFailed, NoTrustedWorker
+from dispatchd.sdk.errors import BadReply, JobFailed, NoTrustedWorker, PaymentFailed
+
+_FAILURES: Mapping[str, Callable[[str | None], JobFailed]] = MappingProxyType(
+    {"no_trusted_worker": NoTrustedWorker, "payment_failed": PaymentFailed}
+)
+
+
+class JobPayment(Struct, frozen=True):
+    """A job's payment as its coordinator shows it; `amount` is in atomic units of `asset`.
+
+    `transaction` is there once the money has moved; `simulated` money is worth nothing.
+    """
+
+    state: str
+    amount: str | None = None
+    asset: str | None = None
+    network: str | None = None
+    transaction: str | None = None
+    simulated: bool = False
 
 
 class JobReply(Struct, frozen=True):
@@ -17,6 +38,7 @@ class JobReply(Struct, frozen=True):
     status: str
     result_text: str
     receipt_text: str | None
+    payment: JobPayment | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -25,10 +47,11 @@ class JobReply(Struct, frozen=True):
             parts = members(text)
             status = json.loads(parts["status"])
             receipt = parts.get("receipt", "null")
-            found = cls(text, str(status), parts.get("result", "null"), receipt)
+            payment = _payment(json.loads(parts.get("payment", "null")))
         except (ValueError, KeyError, RecursionError):
             raise BadReply("The coordinator's reply is no job") from None
-        return found if receipt != "null" else cls(text, found.status, found.result_text, None)
+        result = parts.get("result", "null")
+        return cls(text, str(status), result, None if receipt == "null" else receipt, payment)
 
     @property
     def line(self) -> str:
@@ -56,17 +79,16 @@ class JobReply(Struct, frozen=True):
             return None
         output = self.output
         reason = str(output.get("error", "failed")) if isinstance(output, dict) else "failed"
-        return (
-            NoTrustedWorker(job_id) if reason == "no_trusted_worker" else JobFailed(reason, job_id)
-        )
+        kind = _FAILURES.get(reason)
+        return kind(job_id) if kind else JobFailed(reason, job_id)
 
 
 class ComputeResult(Struct, frozen=True, kw_only=True):
     """What came of a run.
 
     `route` says where the input went (`decentralized:monad`, `hosted:openai`); what only the
-    network has, a price, a job and a receipt, is None for a hosted route. The `_text` fields are
-    what `verify` needs: the JSON as the coordinator sent it.
+    network has, a price, a job, a payment and a receipt, is None for a hosted route. The `_text`
+    fields are what `verify` needs: the JSON as the coordinator sent it.
     """
 
     output: Any
@@ -74,6 +96,15 @@ class ComputeResult(Struct, frozen=True, kw_only=True):
     price: str | None
     latency_ms: int
     receipt: dict[str, Any] | None = None
+    payment: JobPayment | None = None
     job_id: str | None = None
     result_text: str | None = None
     receipt_text: str | None = None
+
+
+def _payment(value: Any) -> JobPayment | None:
+    """What a coordinator says of a payment; what is no text in it is not there."""
+    if not isinstance(value, dict) or not isinstance(value.get("state"), str):
+        return None
+    texts = {name: str(each) for name, each in value.items() if isinstance(each, str | int)}
+    return msgspec.convert(texts | {"simulated": value.get("simulated") is True}, JobPayment)

@@ -31,6 +31,11 @@ class ComputeRouter:
     calls share connections. `hosted` are the accounts that PUBLIC jobs fall back to; unless it is
     given they come from the environment, and `HostedAccounts()` means none. A run that takes too
     long raises `JobTimeout` and goes nowhere else, since its job goes on.
+
+    A `payer`, such as `Wallet.from_key(…)`, pays where a coordinator asks for money: once a job,
+    never more than was quoted, and never anew while the first payment might be taken. Whatever is
+    wrong with a payment is a `PaymentError` and goes nowhere else; neither does a job that fails
+    while the fate of its payment is unknown, since it might be paid for twice then.
     """
 
     def __init__(

@@ -47,9 +47,10 @@ class Routes:
                 async with asyncio.timeout(seconds):
                     return await errand.run()
             except TimeoutError:
-                raise JobTimeout(seconds, errand.job_id) from None
+                paid = errand.money_is_out
+                raise JobTimeout(seconds, errand.job_id, paid=paid) from None
             except NetworkFailed as failure:
-                failure.job_id = failure.job_id or errand.job_id
+                errand.mark(failure)
                 return await self._elsewhere(order, failure, errand.started, seconds)
 
     def stream(self, order: Order, chain: str, seconds: float) -> TextStream:

@@ -96,10 +96,12 @@ class TextStream:
         except StopAsyncIteration:
             raise ComputeError("The stream was closed before its end") from None
         except TimeoutError:
-            raise JobTimeout(self._seconds, self.job_id) from None
+            paid = self._errand is not None and self._errand.money_is_out
+            raise JobTimeout(self._seconds, self.job_id, paid=paid) from None
 
     async def _elsewhere(self, failure: NetworkFailed) -> str | ComputeResult:
-        failure.job_id = failure.job_id or self.job_id
+        if self._errand is not None:
+            self._errand.mark(failure)
         started = self._errand.started if self._errand else 0.0
         result = await self._fall_back(failure, started)
         piece = self._telling.finish(result.output)

@@ -1,6 +1,7 @@
 """A coordinator as somebody else would write it: part 1 of the protocol, and nothing of dispatchd.
 
-It knows no `?wait=`, no events and no Idempotency-Key; a test says what goes wrong with it.
+It knows no `?wait=`, no events and no Idempotency-Key; a test says what goes wrong with it. With a
+cashier, the same payment is the same job; `taken_but` is what it answers once it has taken one.
 """
 
 import base64
@@ -8,8 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from nacl.signing import SigningKey
 
-from dispatchd.sdk.blocking import LoopThread
+from tests.sdk.cashier import Cashier
+from tests.support.threads import on_a_thread
 
 # No JSON printer of ours writes numbers, spaces and half a surrogate pair like that.
 ODD_OUTPUT = '{"text": "caf\\u00e9 \\ud83d",  "confidence": 1.0, "n": 1E3}'
@@ -33,6 +34,9 @@ class ForeignCoordinator:
     error: str | None = None
     price: str = "$0.010"
     asks: str | None = None
+    cashier: Cashier | None = None
+    taken_but: list[web.Response] = field(default_factory=list)
+    job_payment: dict[str, Any] | None = None
     endpoint: str = "/v1/jobs/commit/fast"
     refusals: list[int] = field(default_factory=list)
     poll_refusals: list[int] = field(default_factory=list)
@@ -43,6 +47,7 @@ class ForeignCoordinator:
     orders: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     polls: int = 0
     key: SigningKey = field(default_factory=SigningKey.generate)
     jobs: dict[str, str] = field(default_factory=dict)
@@ -80,6 +85,11 @@ class ForeignCoordinator:
             body = {"error": "X-PAYMENT header is required", "accepts": [offer]}
             return web.json_response(body, status=402)
         key = request.headers.get("Idempotency-Key", "") if self.keeps_keys else str(uuid.uuid4())
+        if self.cashier is not None:
+            self.keys.append(request.headers.get("Idempotency-Key", ""))
+            if unpaid := self.cashier.take(request.headers):
+                return unpaid
+            key = self.cashier.payments[-1]["payload"]["authorization"]["nonce"]
         if key not in self.jobs:
             self.orders.append(await request.json())
             self.jobs[key] = str(uuid.uuid4())
@@ -88,6 +98,8 @@ class ForeignCoordinator:
             self.lost_answers -= 1
             assert request.transport
             request.transport.abort()
+        if self.taken_but:
+            return self.taken_but.pop(0)
         return web.json_response({"job_id": self.jobs[key]}, status=201)
 
     def _poll(self, request: web.Request) -> web.Response:
@@ -106,7 +118,8 @@ class ForeignCoordinator:
         elif done:
             status, result, receipt = "completed", self.output, self.receipt(job_id)
         head = f'{{ "id": "{job_id}", "status": "{status}",\n'
-        text = f'{head} "result": {result}, "receipt": {receipt}}}'
+        paid = f', "payment": {json.dumps(self.job_payment)}' if self.job_payment else ""
+        text = f'{head} "result": {result}, "receipt": {receipt}{paid}}}'
         return web.Response(text=text, content_type="application/json")
 
     def receipt(self, job_id: str) -> str:
@@ -138,26 +151,8 @@ async def foreign_coordinator(**settings: Any) -> AsyncIterator[ForeignCoordinat
         await server.close()
 
 
-class _Served(AbstractAsyncContextManager[None]):
-    """A foreign coordinator for a loop on another thread."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._running = foreign_coordinator(**settings)
-        self.started: Future[ForeignCoordinator] = Future()
-
-    async def __aenter__(self) -> None:
-        self.started.set_result(await self._running.__aenter__())
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._running.__aexit__(None, None, None)
-
-
 @contextmanager
 def served(**settings: Any) -> Iterator[ForeignCoordinator]:
     """The same on a thread of its own, for tests that block."""
-    context = _Served(settings)
-    thread = LoopThread(context)
-    try:
-        yield context.started.result(10)
-    finally:
-        thread.close()
+    with on_a_thread(foreign_coordinator(**settings)) as coordinator:
+        yield coordinator
