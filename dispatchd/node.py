@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -34,6 +35,7 @@ from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.generate import load_text_model
 from dispatchd.feed import Feed
+from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from dispatchd.worker import Executor
 from dispatchd.worker.dial import Dialler, coordinator_url
@@ -54,6 +56,8 @@ try:
     import uvloop
 except ImportError:
     uvloop = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 TASK_SLOTS = 4
 _SIGNAL_EXIT = 128
@@ -83,6 +87,8 @@ class Coordination(Struct, frozen=True):
     sweep: Sweep
     feed: Feed
     sales: Sales | None
+    payments: PaymentStore
+    clock: Clock
 
     @classmethod
     def over(
@@ -109,7 +115,7 @@ class Coordination(Struct, frozen=True):
             clock,
             limits,
         )
-        return cls(seats, coordinator, work, matching, sweep, feed, sales)
+        return cls(seats, coordinator, work, matching, sweep, feed, sales, store.payments, clock)
 
     @property
     def running(self) -> "list[Part]":
@@ -122,8 +128,13 @@ class Coordination(Struct, frozen=True):
     async def prepare(self) -> None:
         """Before anything can be committed: looks at what a former process left."""
         await self.matching.prepare()
-        if self.sales is not None:
-            await self.sales.captures.recover()
+        left = await self.payments.recover(self.clock.now())
+        if left and self.sales is None:
+            log.warning(
+                "%d %s of a former run cannot be settled: start once with its payment options",
+                left,
+                "payment" if left == 1 else "payments",
+            )
 
     async def drain(self, edge: Edge, grace_seconds: float) -> None:
         """Takes no more jobs, lets running ones finish in time and puts the others back."""

@@ -51,11 +51,6 @@ class Captures:
         self._owed = owed
         self._under_way: dict[AuthorizationKey, asyncio.Task[Settlement | None]] = {}
 
-    async def recover(self) -> None:
-        """Before anything is sold: what a former process left is dropped or captured again."""
-        await self._payments.recover(self._clock.now())
-        self._owed.set()
-
     async def run(self) -> None:
         """Captures what is due for as long as the node lives."""
         try:

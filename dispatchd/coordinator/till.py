@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _MARGIN_SECONDS = 30
 """So long before an authorization ends the job must have, so that it can be captured in time."""
+_ON_THE_WAY_SECONDS = 300
+"""What an authorization may lose of its time before it is here: a client's clock, and the way."""
 _LOOK_SECONDS = 30.0
 
 
@@ -80,7 +82,12 @@ class Till:
         """What to pay for an amount in atomic units; raises `FacilitatorAway`."""
         if self._terms.pays_first and self._fee_payer is None:
             await self._look()
-        return self._terms.token.offer(amount, self._terms.pay_to, fee_payer=self._fee_payer)
+        return self._terms.token.offer(
+            amount,
+            self._terms.pay_to,
+            round(self._limits.paid_job_seconds) + _ON_THE_WAY_SECONDS,
+            fee_payer=self._fee_payer,
+        )
 
     @asynccontextmanager
     async def alone_with(self, payment: PaymentPayload, offer: Offer) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from dispatchd.config import PaymentConfig
 from dispatchd.core.clock import Clock
 from dispatchd.core.limits import Limits
+from dispatchd.payment import Facilitator
 from dispatchd.selling import Shop, open_shop
 from dispatchd.store.sqlite.store import SqliteStore
 from tests.selling.buying import Market
@@ -30,22 +31,24 @@ MONAD = PaymentConfig(
 
 @asynccontextmanager
 async def shop_with(
-    desk: Desk | None, config: PaymentConfig, store: SqliteStore, clock: Clock, limits: Limits
+    desk: Facilitator | None,
+    config: PaymentConfig,
+    store: SqliteStore,
+    clock: Clock,
+    limits: Limits,
 ) -> AsyncIterator[Shop]:
-    """A shop with the facilitator in the box, perhaps behind a desk that a test controls."""
+    """A shop, perhaps with a facilitator that a test controls; a desk stands before its own."""
     async with open_shop(config, store, clock, limits) as shop:
-        if desk is None:
-            yield shop
-        else:
+        if isinstance(desk, Desk):
             desk.box = shop.facilitator
-            yield replace(shop, facilitator=desk)
+        yield shop if desk is None else replace(shop, facilitator=desk)
 
 
 @asynccontextmanager
 async def selling(
     folder: Path,
     clock: FakeClock,
-    desk: Desk | None = None,
+    desk: Facilitator | None = None,
     config: PaymentConfig = MONAD,
     limits: Limits | None = None,
 ) -> AsyncIterator[Market]:

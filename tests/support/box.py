@@ -6,7 +6,6 @@ from pathlib import Path
 
 from aiohttp import web
 
-from dispatchd.api.errors import errors_as_json
 from dispatchd.api.facilitator import FacilitatorRoutes
 from dispatchd.core.clock import SystemClock
 from dispatchd.core.limits import Limits
@@ -27,6 +26,5 @@ async def running_box(folder: Path) -> AsyncIterator[str]:
         facilitator = SimulatedFacilitator(store.ledger, SystemClock(), tokens)
         app = web.Application()
         FacilitatorRoutes(facilitator, store.ledger, tokens, Limits()).add_to(app.router)
-        app.on_response_prepare.append(errors_as_json)
         async with serving(app) as url:
             yield url

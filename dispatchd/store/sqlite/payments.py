@@ -50,7 +50,7 @@ _FAIL = (
     "UPDATE jobs SET status = 'failed', error = ?, output = NULL, receipt = NULL,"
     " signature = NULL, completed_at = NULL WHERE id = ? AND status IN ('unpaid', 'capturing')"
 )
-_RETRY_SECONDS = 10
+_RETRY_SECONDS = 2
 
 
 class SqlitePayments:
