@@ -106,6 +106,12 @@ def problem_of(error: DispatchError | Refused) -> Problem:
     return Problem(STATUS[error.code], sentence, code, field["field"] if field else None)
 
 
+def about_job(error: DispatchError | Refused, headers: dict[str, str]) -> Refused:
+    """What went wrong once there was a job; the headers say of which, and how it was paid."""
+    own = error.headers if isinstance(error, Refused) else retry_after(error)
+    return Refused(problem_of(error), headers | (own or {}))
+
+
 def shaped(handler: Handler) -> Handler:
     """A handler whose errors all become replies of OpenAI's shape."""
 
