@@ -101,6 +101,25 @@ async def test_the_same_payment_many_times_while_it_is_verified(
     assert len(facilitator.verified) == 1
 
 
+@pytest.mark.parametrize(("what", "status"), [(Does.REFUSE, 402), (Does.BREAK, 503)])
+async def test_the_same_bad_payment_many_times_while_it_is_verified(
+    node: Selling, facilitator: Facilitator, what: Does, status: int
+) -> None:
+    facilitator.verifying = Does.HANG
+    payment = await node.payer.signed()
+    commits = [asyncio.create_task(node.payer.commit(payment)) for _ in range(10)]
+    await facilitator.asked(facilitator.verified)
+    for _ in range(5):  # by then the others have come too
+        await health(node.http, node.url)
+    facilitator.verifying = what
+    facilitator.let_go.set()
+    answers = await asyncio.gather(*commits)
+    assert {answer.status for answer in answers} == {status}
+    assert len(facilitator.verified) == 1
+    facilitator.verifying = Does.ANSWER
+    assert (await node.payer.commit(payment)).job_id
+
+
 async def test_refused_at_verify(node: Selling, facilitator: Facilitator) -> None:
     facilitator.verifying = Does.REFUSE
     payment = await node.payer.signed()
@@ -240,13 +259,16 @@ async def test_a_chat_that_waits_for_its_capture_when_the_node_stops(
 ) -> None:
     """Whether it is paid for is not known, and nothing else is said."""
     facilitator.settling = Does.HANG
-    async with facilitator.there(), seller.running("--grace", "0.3") as node:
-        async with autopilot(node.http, node.url, version="0"):
-            payment = await node.payer.signed(PROMPT_ORDER, "fast")
-            chat = asyncio.create_task(node.payer.post("/v1/chat/completions", payment, CHAT))
-            await facilitator.asked(facilitator.settled)
-            node.process.popen.send_signal(signal.SIGTERM)
-            answer = await chat
-            assert answer.status == 503
-            assert answer.body.get("charged") is not False, answer
-            assert await asyncio.to_thread(node.process.popen.wait, 10) == 0
+    async with (
+        facilitator.there(),
+        seller.running("--grace", "0.3") as node,
+        autopilot(node.http, node.url, version="0"),
+    ):
+        payment = await node.payer.signed(PROMPT_ORDER, "fast")
+        chat = asyncio.create_task(node.payer.post("/v1/chat/completions", payment, CHAT))
+        await facilitator.asked(facilitator.settled)
+        node.process.popen.send_signal(signal.SIGTERM)
+        answer = await chat
+        assert answer.status == 503
+        assert answer.body.get("charged") is not False, answer
+        assert await asyncio.to_thread(node.process.popen.wait, 10) == 0

@@ -1,4 +1,4 @@
-"""Killed in each state of a payment: nobody pays twice, and nobody pays for what they do not get."""
+"""Killed in each state of a payment: nobody pays twice, or for what they do not get."""
 
 import asyncio
 import signal
