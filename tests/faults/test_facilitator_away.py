@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from dispatchd.payment.wallets import development_wallet
@@ -16,6 +17,7 @@ from tests.support.foreign import foreign_worker
 from tests.support.payer import Answer, Payer, nonce_of
 
 PROMPT_ORDER = order(PROMPT)
+CHAT_OUTPUT = '{"text":"Hi","tokens_generated":1,"finish_reason":"stop"}'
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -252,6 +254,43 @@ class TestRefusedAtCapture:
             answer = await chat
         assert answer.status == 409
         assert answer.body.get("charged") is not False, answer
+
+
+@pytest.mark.parametrize("what", [Does.ANSWER, Does.REFUSE], ids=str)
+async def test_a_streamed_chat_ends_when_it_is_paid_for(
+    node: Selling, facilitator: Facilitator, what: Does
+) -> None:
+    """Its text is sent before."""
+    facilitator.settling = Does.HANG
+    payment = await node.payer.signed(PROMPT_ORDER, "fast")
+    async with foreign_worker(node.http, node.url) as worker:
+        await worker.register("LLM_INFER", version="0")
+        chats = node.http.post(
+            f"{node.url}/v1/chat/completions", json=CHAT | {"stream": True}, headers=payment
+        )
+        asking = asyncio.ensure_future(chats)
+        job_id = (await worker.expect("job_assign"))["job_id"]
+        await worker.send(type="job_progress", job_id=job_id, delta="Hi")
+        async with await asking as reply:
+            text = await until_text(reply, "Hi")
+            await worker.complete(job_id, CHAT_OUTPUT)
+            await facilitator.asked(facilitator.settled)
+            await node.until(job_id, "running", "capturing")
+            facilitator.settling = what
+            facilitator.let_go.set()
+            text += (await reply.content.read()).decode()
+    ends = {Does.ANSWER: "[DONE]", Does.REFUSE: "payment_failed"}
+    assert [end in text for end in ends.values()] == [end is what for end in ends]
+    assert len(facilitator.moved) == (what is Does.ANSWER)
+
+
+async def until_text(reply: aiohttp.ClientResponse, wanted: str) -> str:
+    text = ""
+    async with asyncio.timeout(10):
+        while wanted not in text:
+            text += (await reply.content.readany()).decode()
+    assert "[DONE]" not in text
+    return text
 
 
 async def test_a_chat_that_waits_for_its_capture_when_the_node_stops(

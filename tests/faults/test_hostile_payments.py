@@ -5,7 +5,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -94,9 +94,10 @@ async def listed(payer: Payer) -> list[Any]:
 
 A, P, V = "accepted.", "payload.authorization.", Reason
 NOW = int(time.time())
+NO_OBJECTS: tuple[Any, ...] = (..., None, [], "x", 1)
 FIELDS: list[tuple[str, Any, str]] = [
     *(("x402Version", new, V.VERSION) for new in (..., 0, 3, "2", True, 2.5, None)),
-    *(("accepted", new, V.PAYLOAD) for new in (..., None, [], "x")),
+    *(("accepted", new, V.PAYLOAD) for new in NO_OBJECTS),
     *((A + "scheme", new, V.SCHEME) for new in ("upto", "EXACT", "")),
     *((A + "network", new, V.NETWORK) for new in ("eip155:84532", "monad-testnet", "", "a:b")),
     *((A + "amount", new, V.REQUIREMENTS) for new in ("999", "1001", "0")),
@@ -106,7 +107,7 @@ FIELDS: list[tuple[str, Any, str]] = [
     *((A + "maxTimeoutSeconds", new, V.REQUIREMENTS) for new in (1199, 1201, 0)),
     *((A + "extra", new, V.REQUIREMENTS) for new in ({}, None, ..., {"name": "USDC"})),
     (A + "extra.version", "1", V.REQUIREMENTS),
-    *(("payload", new, V.PAYLOAD) for new in (..., None, [], {})),
+    *(("payload", new, V.PAYLOAD) for new in (*NO_OBJECTS, {})),
     *(("payload.signature", "0x" + new * 65, V.SIGNATURE) for new in ("", "00", "ff")),
     *(("payload.signature", new, V.PAYLOAD) for new in (..., 1, "0xzz", "0x1", "ab" * 65)),
     (P + "from", STRANGER.address, V.SIGNATURE),
@@ -158,7 +159,7 @@ def resigned(offer: Offer = OFFER, **how: Any) -> dict[str, Any]:
     return payment | {"accepted": signed()["accepted"]}
 
 
-WELL_SIGNED = {
+WELL_SIGNED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "one less": (lambda: resigned(replace(OFFER, amount=CHEAP_TASK - 1)), V.VALUE),
     "one more": (lambda: resigned(replace(OFFER, amount=CHEAP_TASK + 1)), V.VALUE),
     "to another": (lambda: resigned(replace(OFFER, pay_to=OTHER)), V.RECIPIENT),
@@ -290,6 +291,22 @@ async def test_a_payment_from_fifty_connections_for_as_many_jobs(
     assert reasons == {"payment_already_used"}
     (job_id,) = {answer.job_id for answer in answers if answer.status == 201}
     selling.captured(job_id)
+
+
+async def test_fresh_payments_by_one_name_at_one_instant(selling: Market, payer: Payer) -> None:
+    """A client that signs again for an order that it has named has ordered once."""
+    before = selling.balances()
+    name = {"Idempotency-Key": secrets.token_hex(8)}
+    payments = [{SIGNATURE: packed(signed())} | name for _ in range(4)]
+    answers = await asyncio.gather(*(payer.commit(payment) for payment in payments))
+    (job_id,) = {answer.job_id for answer in answers}
+    selling.captured(job_id)
+    paid_by = PAYER.address.lower()
+    assert before[paid_by] - selling.balances()[paid_by] == CHEAP_TASK
+    other = {SIGNATURE: packed(signed(wallet=STRANGER))} | name
+    answer = await payer.commit(other)
+    assert answer.job_id != job_id
+    selling.captured(answer.job_id)
 
 
 async def test_a_cheap_payment_on_a_dear_job(selling: Market, payer: Payer) -> None:
