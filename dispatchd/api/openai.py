@@ -11,15 +11,15 @@ from aiohttp import web
 from msgspec import Struct
 
 from dispatchd.api.body import json_text
-from dispatchd.api.errors import json_response, retry_after
+from dispatchd.api.errors import json_response
 from dispatchd.api.gate import Gate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.openai_errors import (
     JOB_ID_HEADER,
     Asks,
     Refused,
+    about_job,
     no_such_model,
-    problem_of,
     shaped,
 )
 from dispatchd.api.openai_hearing import Abandoned, Hearing
@@ -98,13 +98,13 @@ class OpenAiRoutes:
                 if asked.stream:
                     return await send_events(request, chunks(writer, news), headers)
                 results = [each async for each in news if isinstance(each, Result)]
-                if self._gate.sells:
-                    headers |= (await self._view.payment(job_id))[1]
+                headers |= await self._settled(job_id)
                 return json_response(writer.reply(results[0]), headers=headers)
-        except Refused as error:
-            raise Refused(error.problem, headers | (error.headers or {})) from None
-        except DispatchError as error:
-            raise Refused(problem_of(error), headers | (retry_after(error) or {})) from None
+        except (Refused, DispatchError) as error:
+            raise about_job(error, headers | await self._settled(job_id)) from None
+
+    async def _settled(self, job_id: str) -> dict[str, str]:
+        return (await self._view.payment(job_id))[1] if self._gate.sells else {}
 
     def _card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}

@@ -180,6 +180,12 @@ def _hinted(sentence: str, code: str) -> str:
     return f"{sentence}. {hint}" if hint else sentence
 
 
+def about_job(error: DispatchError | Refused, headers: dict[str, str]) -> Refused:
+    """What went wrong once there was a job; the headers say of which, and how it was paid."""
+    own = error.headers if isinstance(error, Refused) else retry_after(error)
+    return Refused(problem_of(error), headers | (own or {}))
+
+
 def shaped(handler: Handler) -> Handler:
     """A handler whose errors all become replies of OpenAI's shape."""
 

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from dispatchd.api.errors import Handler, raw_response
+from dispatchd.api.openai_errors import JOB_ID_HEADER
 from dispatchd.core.errors import PaymentRefused, PaymentRequired
 from dispatchd.core.payment import Payment, Settlement
 from dispatchd.payment.chains import legacy_name
@@ -36,7 +37,7 @@ _EXPOSED = (
     PAYMENT_REQUIRED,
     PAYMENT_RESPONSE,
     X_PAYMENT_RESPONSE,
-    "X-Dispatch-Job-Id",
+    JOB_ID_HEADER,
     "Idempotent-Replay",
     "Retry-After",
 )
@@ -78,13 +79,15 @@ class PaidGate:
     def before(self, handler: Handler, guard: Callable[[Handler], Handler], what: str) -> Handler:
         """A handler that answers with the offer where a payment is wanted.
 
-        Its errors say that nothing was charged.
+        Its errors say that nothing was charged, but for those of a job that was made: it shows
+        what became of its payment.
         """
         guarded = guard(self._selling(handler, what))
 
         async def serve(request: web.Request) -> web.StreamResponse:
             response = await guarded(request)
-            if isinstance(response, web.Response) and response.status >= _FIRST_ERROR:
+            failed = response.status >= _FIRST_ERROR and JOB_ID_HEADER not in response.headers
+            if failed and isinstance(response, web.Response):
                 _say_uncharged(response)
             return response
 

@@ -33,6 +33,7 @@ from dispatchd.store import JobStore
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.coordinator.captures import Captures
+    from dispatchd.coordinator.one_by_one import Line
     from dispatchd.coordinator.till import Till
     from dispatchd.payment.payload import PaymentPayload
 
@@ -119,8 +120,8 @@ class Intake:
             await self._refuse_what_cannot_run(job)
             raise PaymentRequired([offer], came)
         try:
-            async with sales.till.alone_with(came, offer):
-                return await self._sell_for(sales, order, job, key, came, offer)
+            async with sales.till.alone_with(came, offer) as line:
+                return await self._sell_for(sales, order, job, key, came, offer, line)
         except PaymentRefused as refused:
             await self._refuse_what_cannot_run(job)
             raise PaymentRequired([offer], refused) from None
@@ -133,6 +134,7 @@ class Intake:
         key: str | None,
         payment: "PaymentPayload",
         offer: Offer,
+        line: "Line",
     ) -> Submitted:
         """Sells for a payment that nobody else uses at the moment; raises `PaymentRefused`."""
         ordered = f"{order.user_id}\n{order.fingerprint}"
@@ -143,7 +145,7 @@ class Intake:
         if (known := await self._replay(name)) is not None:
             return known
         await self._refuse_what_cannot_run(job)
-        paid = await sales.till.reserve(payment, offer, ordered, job)
+        paid = await sales.till.reserve(payment, offer, ordered, job, line)
         authorization = payment.key(offer)
         try:
             stored = await self._take(paid, name, authorization)

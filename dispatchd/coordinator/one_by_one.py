@@ -5,21 +5,30 @@ from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 
 
-class OneByOne:
-    """A lock for each thing that somebody wants at the moment."""
+class Line:
+    """Those who want the same thing at the moment; what one `heard` is there for those behind."""
 
     def __init__(self) -> None:
-        self._locks: dict[Hashable, tuple[asyncio.Lock, int]] = {}
+        self.lock = asyncio.Lock()
+        self.length = 0
+        self.heard: tuple[object, Exception] | None = None
+
+
+class OneByOne:
+    """A line for each thing that somebody wants at the moment."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Hashable, Line] = {}
 
     @asynccontextmanager
-    async def alone(self, thing: Hashable) -> AsyncIterator[None]:
+    async def alone(self, thing: Hashable) -> AsyncIterator[Line]:
         """Nobody else has this thing while the block runs."""
-        lock, waiting = self._locks.get(thing, (asyncio.Lock(), 0))
-        self._locks[thing] = (lock, waiting + 1)
+        line = self._lines.setdefault(thing, Line())
+        line.length += 1
         try:
-            async with lock:
-                yield
+            async with line.lock:
+                yield line
         finally:
-            lock, waiting = self._locks.pop(thing)
-            if waiting > 1:
-                self._locks[thing] = (lock, waiting - 1)
+            line.length -= 1
+            if not line.length:
+                del self._lines[thing]

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from dispatchd.coordinator.one_by_one import OneByOne
+from dispatchd.coordinator.one_by_one import Line, OneByOne
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import FacilitatorAway, PaymentRefused
 from dispatchd.core.job import Job, Millis, millis
@@ -90,10 +90,10 @@ class Till:
         )
 
     @asynccontextmanager
-    async def alone_with(self, payment: PaymentPayload, offer: Offer) -> AsyncIterator[None]:
+    async def alone_with(self, payment: PaymentPayload, offer: Offer) -> AsyncIterator[Line]:
         """Nobody else uses the same authorization while the block runs."""
-        async with self._lines.alone(payment.key(offer)):
-            yield
+        async with self._lines.alone(payment.key(offer)) as line:
+            yield line
 
     async def replay(self, payment: PaymentPayload, offer: Offer, order: str) -> str | None:
         """The id of the job that this very payment has paid for, if it has.
@@ -122,11 +122,14 @@ class Till:
             contract_wallets=not self._terms.simulated,
         )
 
-    async def reserve(self, payment: PaymentPayload, offer: Offer, order: str, job: Job) -> Job:
+    async def reserve(
+        self, payment: PaymentPayload, offer: Offer, order: str, job: Job, line: Line
+    ) -> Job:
         """The job with its payment, which is stored and verified.
 
-        Raises `PaymentRefused`, `TooManyOpenPayments`, and `FacilitatorAway` where it is unknown
-        whether the payment is good; then it may be used again.
+        Who stood in line behind the same payment hears the same verdict. Raises `PaymentRefused`,
+        `TooManyOpenPayments`, and `FacilitatorAway` where it is unknown whether the payment is
+        good; then it may be used again.
         """
         key = payment.key(offer)
         row = Payment(
@@ -142,7 +145,7 @@ class Till:
         if not await self._payments.reserve(row, self._limits.open_payments_max):
             raise FacilitatorAway("The payment is being verified already.")
         try:
-            await self._verify(payment, offer)
+            await self._verify(payment, offer, line)
             first = self._terms.pays_first or await self._payments.must_pay_first(key.payer)
         except BaseException:
             await self.drop(key)
@@ -154,7 +157,17 @@ class Till:
             settling=first,
         )
 
-    async def _verify(self, payment: PaymentPayload, offer: Offer) -> None:
+    async def _verify(self, payment: PaymentPayload, offer: Offer, line: Line) -> None:
+        asked = (_digest(payment), offer)
+        if line.heard is not None and line.heard[0] == asked:
+            raise line.heard[1]
+        try:
+            await self._ask(payment, offer)
+        except (FacilitatorAway, PaymentRefused) as error:
+            line.heard = (asked, error)
+            raise
+
+    async def _ask(self, payment: PaymentPayload, offer: Offer) -> None:
         verdict = await self._facilitator.verify(payment, offer)
         if not verdict.valid:
             raise PaymentRefused(verdict.reason or Reason.VERIFY_ERROR, verdict.detail or "")

@@ -149,20 +149,16 @@ class SqlitePayments:
         return None if row is None else _payment(row)
 
 
-def authorize(db: sqlite3.Connection, key: AuthorizationKey, *, capture_now: bool) -> None:
+def authorize(db: sqlite3.Connection, key: AuthorizationKey, next_try: Millis | None) -> None:
     """A verified payment is reserved for its job, which is stored by the same operation.
 
-    With `capture_now` its capture begins; the caller makes the first try. Raises `LeaseLost`
-    where it is no longer being verified.
+    With a `next_try` it is to be captured, by then at the latest. Raises `LeaseLost` where it is
+    no longer being verified.
     """
-    state = PaymentState.CAPTURING if capture_now else PaymentState.AUTHORIZED
-    values = (state, 0, _NEVER if capture_now else None)
+    state = PaymentState.AUTHORIZED if next_try is None else PaymentState.CAPTURING
+    values = (state, 0, next_try)
     if db.execute(_AUTHORIZE, (*values, *_key(key))).rowcount == 0:
         raise LeaseLost("the payment is no longer reserved")
-
-
-_NEVER = 2**62
-"""The next try of a payment that its commit is capturing; a restart makes it due."""
 
 
 def _end(
