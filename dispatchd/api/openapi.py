@@ -184,7 +184,9 @@ def _wrong(operation: Operation) -> dict[int, list[str]]:
 
 
 def _of(media_type: str, schema: Json) -> Json:
-    return schema if media_type == "application/json" else {"type": "string"}
+    """A reply's schema; the data of server-sent events may be anything."""
+    by_type: dict[str, Json] = {"application/json": schema, "text/event-stream": {}}
+    return by_type.get(media_type, {"type": "string"})
 
 
 def _error_reply(status: int, codes: list[str], schema: Json) -> Json:
