@@ -50,9 +50,7 @@ def announce(running: Running) -> None:
         *_worker_lines(running),
         *_exposure(config.host, [port for _, port, _ in running.networks]),
         "Try it:",
-        f"  curl -X POST {url}/v1/jobs/commit/fast -H 'Content-Type: application/json' -d \\",
-        f"    '{_EXAMPLE}'",
-        f"  curl {url}/v1/jobs/JOB_ID",
+        *_try_it(running, url),
         f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
     ]
     click.echo("\n".join(lines))
@@ -63,6 +61,19 @@ def _terms(running: Running) -> str:
     if not any(notices):
         return "testnet: jobs are free"
     return "payments are simulated" if any(n and n.wallets for n in notices) else "jobs are sold"
+
+
+def _try_it(running: Running, url: str) -> list[str]:
+    notice = running.networks[0][2]
+    if notice is not None:
+        wallet = "1" if notice.wallets else "WALLET_FILE"
+        ask = f'dispatchd submit llm "What is a blockchain?" --pay {wallet} --coordinator {url}'
+        return [f"  {ask}"]
+    return [
+        f"  curl -X POST {url}/v1/jobs/commit/fast -H 'Content-Type: application/json' -d \\",
+        f"    '{_EXAMPLE}'",
+        f"  curl {url}/v1/jobs/JOB_ID",
+    ]
 
 
 def _payment_lines(notice: "Notice | None") -> list[str]:

@@ -2,14 +2,16 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dispatchd import __version__
-from tests.e2e.client import TASK, Client
+from tests.e2e.client import TASK, Client, until
 from tests.support.process import clean_environment, dispatchd, free_port
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) \S+: .*")
@@ -94,3 +96,36 @@ def test_a_worker_says_who_it_is_and_for_whom_it_works(tmp_path: Path) -> None:
         assert worker.stop() == 0
     assert worker.out.text.count("\n") < 20
     assert [line for line in worker.err.text.splitlines() if not LOG_LINE.fullmatch(line)] == []
+
+
+def test_a_selling_nodes_banner_names_wallets_and_a_command_that_pays(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    arguments = ("run", "--testnet", "--payments", "simulated", "--port", "0")
+    with dispatchd(*arguments, home=home) as node:
+        node.out.wait_for("Join from elsewhere")
+        said = node.out.text
+        assert "payments are simulated" in said
+        assert len(re.findall(r"^\s+\d+  0x[0-9a-fA-F]{40}$", said, re.MULTILINE)) == 10
+        (line,) = re.findall(r"^  dispatchd (submit .*)$", said, re.MULTILINE)
+        done = subprocess.run(
+            [sys.executable, "-m", "dispatchd", *shlex.split(line)],
+            env=clean_environment(home),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    assert done.stdout.startswith("A blockchain is")
+    assert "paid $0.010" in done.stderr
+
+
+def test_a_node_that_sells_for_real_says_to_whom(tmp_path: Path) -> None:
+    payee, far = "0x" + "ab" * 20, "http://127.0.0.1:1"
+    arguments = ("run", "--port", "0", "--pay-to", payee, "--facilitator", far)
+    with dispatchd(*arguments, home=tmp_path / "home") as node:
+        said = node.out.wait_for("(?s)jobs are sold.*Join from elsewhere")[0]
+        assert payee in said
+        assert far in said
+        client = Client(node.url())
+        problems = until(lambda: client.json("GET", "/v1/health")[1].get("problems"), "degraded")
+    assert "facilitator" in problems[0]
