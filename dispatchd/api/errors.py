@@ -142,12 +142,16 @@ def guarded(handler: Handler) -> Handler:
 
 def tell_in_json(response: web.HTTPException) -> None:
     """Aiohttp's own errors in JSON: unknown routes, wrong methods, bodies that are too large."""
+    response.body = msgspec.json.encode(http_error_body(response))
+    response.headers.update(_JSON)
+
+
+def http_error_body(response: web.HTTPException) -> dict[str, object]:
+    """What is told of one of aiohttp's own errors."""
     code = code_of(response.status)
     hint = _ROUTES_HINT if response.status == web.HTTPNotFound.status_code else HINTS.get(code)
     detail = response.text if isinstance(response, web.HTTPRequestEntityTooLarge) else None
-    body = error_body(sentence_of(response), code, detail=detail, hint=hint)
-    response.body = msgspec.json.encode(body)
-    response.headers.update(_JSON)
+    return error_body(sentence_of(response), code, detail=detail, hint=hint)
 
 
 def code_of(status: int) -> str:

@@ -3,6 +3,7 @@
 Any bearer token is taken, and none is needed.
 """
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ from dispatchd.api.openai_stream import chunks
 from dispatchd.api.sse import send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import DispatchError
+from dispatchd.core.errors import DispatchError, StoreUnavailable
 from dispatchd.core.limits import Limits
 
 _OWNER = "dispatchd"
@@ -98,13 +99,19 @@ class OpenAiRoutes:
                 if asked.stream:
                     return await send_events(request, chunks(writer, news), headers)
                 results = [each async for each in news if isinstance(each, Result)]
-                if self._gate.sells:
-                    headers |= (await self._view.payment(job_id))[1]
+                headers |= await self._settled(job_id)
                 return json_response(writer.reply(results[0]), headers=headers)
-        except Refused as error:
-            raise Refused(error.problem, headers | (error.headers or {})) from None
-        except DispatchError as error:
-            raise Refused(problem_of(error), headers | (retry_after(error) or {})) from None
+        except (Refused, DispatchError) as error:
+            headers |= await self._settled(job_id)
+            more = error.headers if isinstance(error, Refused) else retry_after(error)
+            raise Refused(problem_of(error), headers | (more or {})) from None
+
+    async def _settled(self, job_id: str) -> dict[str, str]:
+        """What a reply says of the job's payment, where that can be read at the moment."""
+        if self._gate.sells:
+            with contextlib.suppress(StoreUnavailable):
+                return (await self._view.payment(job_id))[1]
+        return {}
 
     def _card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}

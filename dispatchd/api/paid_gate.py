@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import web
 
-from dispatchd.api.errors import Handler, raw_response
+from dispatchd.api.errors import Handler, http_error_body, json_response, raw_response
 from dispatchd.core.errors import PaymentRefused, PaymentRequired
 from dispatchd.core.payment import Payment, Settlement
 from dispatchd.payment.chains import legacy_name
@@ -20,6 +20,7 @@ from dispatchd.payment.codec import (
     read_payment,
     response_headers,
 )
+from dispatchd.payment.header import decode_header
 from dispatchd.payment.offer import (
     NEVER_KEPT,
     PAYMENT_REQUIRED,
@@ -78,14 +79,17 @@ class PaidGate:
     def before(self, handler: Handler, guard: Callable[[Handler], Handler], what: str) -> Handler:
         """A handler that answers with the offer where a payment is wanted.
 
-        Its errors say that nothing was charged.
+        Its errors say whether anything was charged.
         """
         guarded = guard(self._selling(handler, what))
 
         async def serve(request: web.Request) -> web.StreamResponse:
-            response = await guarded(request)
+            try:
+                response = await guarded(request)
+            except web.HTTPRequestEntityTooLarge as error:
+                response = json_response(http_error_body(error), error.status)
             if isinstance(response, web.Response) and response.status >= _FIRST_ERROR:
-                _say_uncharged(response)
+                _say_whether_charged(response)
             return response
 
         return serve
@@ -169,9 +173,12 @@ def _first(value: str | None) -> str:
     return (value or "").partition(",")[0].strip()
 
 
-def _say_uncharged(response: web.Response) -> None:
+def _say_whether_charged(response: web.Response) -> None:
+    """An error after a settlement is one of a job that was paid first, or could not be told."""
+    settled = response.headers.get(PAYMENT_RESPONSE)
+    charged = settled is not None and decode_header(settled, PAYMENT_RESPONSE)["success"]
     try:
         body = msgspec.json.decode(response.text or "", type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, TypeError):
         return
-    response.body = msgspec.json.encode(body | {"charged": msgspec.Raw(b"false")})
+    response.body = msgspec.json.encode(body | {"charged": charged})

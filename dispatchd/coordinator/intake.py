@@ -1,5 +1,6 @@
 """Takes orders: each is checked, paid for where jobs are sold, and stored as a job."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from dispatchd.core.errors import (
     PaymentRefused,
     PaymentRequired,
     Stopping,
+    StoreUnavailable,
     TooMany,
 )
 from dispatchd.core.job import (
@@ -158,7 +160,9 @@ class Intake:
 
     async def _capture_first(self, sales: Sales, job_id: str) -> None:
         """Moves the money before the job may start; if nobody knows whether it moved, it waits."""
-        settlement = await sales.captures.capture_for(job_id)
+        settlement = None
+        with contextlib.suppress(StoreUnavailable):  # it is due, and will be captured
+            settlement = await sales.captures.capture_for(job_id)
         if settlement is not None and not settlement.success:
             raise PaymentRefused(settlement.reason or "", settlement.detail or "")
 
@@ -216,7 +220,8 @@ class Intake:
         grant: Grant | None = None,
     ) -> Submitted:
         open_max = self._limits.open_jobs_per_user_max
-        job_id = await self._jobs.add(job, name, open_max, grant, paid_with)
+        payments_max = self._limits.open_payments_max
+        job_id = await self._jobs.add(job, name, open_max, grant, paid_with, payments_max)
         return Submitted(job_id, replayed=job_id != job.id)
 
     async def _replay(self, name: IdempotencyKey | None) -> Submitted | None:

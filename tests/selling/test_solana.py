@@ -1,5 +1,6 @@
 """On Solana a payment is captured at commit, and what is in it is the facilitator's business."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ class Far:
     def __init__(self) -> None:
         self.away: set[str] = set()
         self.asked: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def verify(self, payload: PaymentPayload, offer: Offer) -> Verdict:
         self._ask("verify", offer)
@@ -40,6 +43,7 @@ class Far:
 
     async def settle(self, payload: PaymentPayload, offer: Offer) -> Settlement:
         self._ask("settle", offer)
+        await self.open.wait()
         return Settlement(success=True, network=offer.network, transaction="5h" * 32)
 
     async def supported(self) -> Sequence[Kind]:
@@ -150,3 +154,24 @@ async def test_what_a_node_without_payments_finds_of_them_is_said(
     far.away.clear()
     async with selling(tmp_path, clock, far, CONFIG) as market:
         await market.until(job_id, "captured")
+
+
+async def test_commits_that_are_slow_to_settle_keep_nobody_else_from_it(
+    market: Market, far: Far
+) -> None:
+    offer = await offered(market)
+    far.away = {"settle"}
+    owed = (await market.post(headers=signed(offer))).job_id
+    far.away.clear()
+    far.open.clear()
+    slow = [asyncio.create_task(market.post(headers=signed(offer, bytes([n])))) for n in range(20)]
+    async with asyncio.timeout(5):
+        while far.asked.count("settle") < 1 + len(slow):
+            await asyncio.sleep(0.002)
+    market.node.clock.advance(20)
+    async with asyncio.timeout(5):
+        while far.asked.count("settle") < 2 + len(slow):
+            await asyncio.sleep(0.002)
+    far.open.set()
+    await market.until(owed, "captured")
+    assert {(await each).status for each in slow} == {201}

@@ -146,6 +146,7 @@ class SqliteJobs:
         open_max: int = 0,
         grant: Grant | None = None,
         paid_with: AuthorizationKey | None = None,
+        open_payments_max: int = 0,
     ) -> str:
         """Stores a new job, unless its key stands for an older one."""
         row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
@@ -159,7 +160,7 @@ class SqliteJobs:
             if open_max:
                 _refuse_too_many(db, job.user_id, open_max)
             if paid_with is not None:
-                payments.authorize(db, paid_with, capture_now=job.settling)
+                payments.authorize(db, paid_with, open_payments_max, capture_now=job.settling)
             _add_all(db, [row])
             if key is not None:
                 keys.keep(db, key, job)
