@@ -31,7 +31,6 @@ from dispatchd.payment.wallets import (
 from dispatchd.store.sqlite.store import SqliteStore
 
 _FIRST_FREE_WALLET = 10
-_CONNECTIONS_MAX = 64
 
 
 class Notice(Struct, frozen=True):
@@ -77,7 +76,8 @@ async def open_shop(
         routes = FacilitatorRoutes(box, store.ledger, [token], limits)
         yield _shop(config, token, box, (routes,), store, clock, limits)
         return
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS_MAX)
+    # No limit: a capture must never wait for a connection behind those who only ask.
+    connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         far = HttpFacilitator(config.facilitator, session)
         yield _shop(config, token, far, (), store, clock, limits)

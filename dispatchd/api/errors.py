@@ -17,6 +17,7 @@ from dispatchd.core.errors import (
     FacilitatorAway,
     Invalid,
     LeaseLost,
+    NoEligibleWorker,
     NotFound,
     NoTrustedWorker,
     PairingRefused,
@@ -51,6 +52,7 @@ STATUS = MappingProxyType(
         ExecutionFailed.code: 500,
         Unusable.code: 500,
         StoreUnavailable.code: 503,
+        NoEligibleWorker.code: 503,
         FacilitatorAway.code: 503,
         Stopping.code: 503,
     }
@@ -142,12 +144,16 @@ def guarded(handler: Handler) -> Handler:
 
 def tell_in_json(response: web.HTTPException) -> None:
     """Aiohttp's own errors in JSON: unknown routes, wrong methods, bodies that are too large."""
+    response.body = msgspec.json.encode(http_error_body(response))
+    response.headers.update(_JSON)
+
+
+def http_error_body(response: web.HTTPException) -> dict[str, object]:
+    """What is told of one of aiohttp's own errors."""
     code = code_of(response.status)
     hint = _ROUTES_HINT if response.status == web.HTTPNotFound.status_code else HINTS.get(code)
     detail = response.text if isinstance(response, web.HTTPRequestEntityTooLarge) else None
-    body = error_body(sentence_of(response), code, detail=detail, hint=hint)
-    response.body = msgspec.json.encode(body)
-    response.headers.update(_JSON)
+    return error_body(sentence_of(response), code, detail=detail, hint=hint)
 
 
 def code_of(status: int) -> str:
@@ -184,6 +190,6 @@ def retry_after(error: DispatchError) -> dict[str, str] | None:
     """The header that says when to try again, where that may help."""
     if isinstance(error, TooMany | TooManyOpenPayments):
         return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
-    if isinstance(error, StoreUnavailable | FacilitatorAway | Stopping):
+    if isinstance(error, StoreUnavailable | FacilitatorAway | NoEligibleWorker | Stopping):
         return dict(RETRY_LATER)
     return None

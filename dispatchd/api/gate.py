@@ -37,7 +37,7 @@ class Gate(Protocol):
         ...
 
     def settled(self, payment: Payment) -> dict[str, str]:
-        """The headers that say how the moving of the money ended, where it has ended."""
+        """The headers that say how far a payment is, and how it ended where it has ended."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Quoting, committing and looking at jobs."""
 
+import contextlib
 import re
 import uuid
 from functools import partial
@@ -12,7 +13,7 @@ from dispatchd.api.gate import Gate
 from dispatchd.api.job_view import JobView, listed_text
 from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
-from dispatchd.core.errors import Invalid
+from dispatchd.core.errors import Invalid, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, JobFilter, JobStatus, JobType, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network
@@ -78,8 +79,9 @@ class JobRoutes:
         body: dict[str, object] = {"job_id": submitted.job_id}
         headers = {"Idempotent-Replay": "true"} if submitted.replayed else {}
         if self._gate.sells:
-            paid, settled = await self._view.payment(submitted.job_id)
-            body, headers = body | paid, headers | settled
+            with contextlib.suppress(StoreUnavailable):  # the job is stored, whatever comes now
+                paid, settled = await self._view.payment(submitted.job_id)
+                body, headers = body | paid, headers | settled
         return json_response(body, 201, headers)
 
     async def _get(self, request: web.Request) -> web.Response:

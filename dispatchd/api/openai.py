@@ -3,6 +3,7 @@
 Any bearer token is taken, and none is needed.
 """
 
+import contextlib
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +30,7 @@ from dispatchd.api.openai_stream import chunks
 from dispatchd.api.sse import send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import DispatchError
+from dispatchd.core.errors import DispatchError, StoreUnavailable
 from dispatchd.core.limits import Limits
 
 _OWNER = "dispatchd"
@@ -104,7 +105,11 @@ class OpenAiRoutes:
             raise about_job(error, headers | await self._settled(job_id)) from None
 
     async def _settled(self, job_id: str) -> dict[str, str]:
-        return (await self._view.payment(job_id))[1] if self._gate.sells else {}
+        """What a reply says of the job's payment, where that can be read at the moment."""
+        if self._gate.sells:
+            with contextlib.suppress(StoreUnavailable):
+                return (await self._view.payment(job_id))[1]
+        return {}
 
     def _card(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._since, "owned_by": _OWNER}

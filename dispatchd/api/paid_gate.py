@@ -3,15 +3,16 @@
 Formats: x402, versions 1 and 2 (https://www.x402.org).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import msgspec
 from aiohttp import web
 
-from dispatchd.api.errors import Handler, raw_response
+from dispatchd.api.errors import Handler, http_error_body, json_response, raw_response
 from dispatchd.api.openai_errors import JOB_ID_HEADER
 from dispatchd.core.errors import PaymentRefused, PaymentRequired
-from dispatchd.core.payment import Payment, Settlement
+from dispatchd.core.payment import Payment, PaymentState, Settlement
 from dispatchd.payment.chains import legacy_name
 from dispatchd.payment.codec import (
     PAYMENT_RESPONSE,
@@ -32,11 +33,21 @@ from dispatchd.payment.payload import PaymentPayload
 _PAYMENT_REQUIRED_STATUS = 402
 _FIRST_ERROR = 400
 _OLD_VERSION = "1"
+PAYMENT_STATE = "X-Dispatch-Payment"
+_CHARGED: Mapping[str | None, bool] = MappingProxyType(
+    {
+        PaymentState.CAPTURED: True,
+        PaymentState.REFUND_DUE: True,
+        PaymentState.RELEASED: False,
+        PaymentState.FAILED: False,
+    }
+)
 _ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 _EXPOSED = (
     PAYMENT_REQUIRED,
     PAYMENT_RESPONSE,
     X_PAYMENT_RESPONSE,
+    PAYMENT_STATE,
     JOB_ID_HEADER,
     "Idempotent-Replay",
     "Retry-After",
@@ -79,16 +90,18 @@ class PaidGate:
     def before(self, handler: Handler, guard: Callable[[Handler], Handler], what: str) -> Handler:
         """A handler that answers with the offer where a payment is wanted.
 
-        Its errors say that nothing was charged, but for those of a job that was made: it shows
-        what became of its payment.
+        Its errors say whether anything was charged, unless there is a job of which that is not
+        known yet.
         """
         guarded = guard(self._selling(handler, what))
 
         async def serve(request: web.Request) -> web.StreamResponse:
-            response = await guarded(request)
-            failed = response.status >= _FIRST_ERROR and JOB_ID_HEADER not in response.headers
-            if failed and isinstance(response, web.Response):
-                _say_uncharged(response)
+            try:
+                response = await guarded(request)
+            except web.HTTPRequestEntityTooLarge as error:
+                response = json_response(http_error_body(error), error.status)
+            if isinstance(response, web.Response) and response.status >= _FIRST_ERROR:
+                _say_whether_charged(response)
             return response
 
         return serve
@@ -116,9 +129,10 @@ class PaidGate:
 
     def settled(self, payment: Payment) -> dict[str, str]:
         """The headers that say how the moving of the money ended, where it has ended."""
+        state = {PAYMENT_STATE: str(payment.state)}
         if (settlement := payment.settlement) is None:
-            return {}
-        return response_headers(settlement, legacy_name(settlement.network))
+            return state
+        return state | response_headers(settlement, legacy_name(settlement.network))
 
     @web.middleware
     async def preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -172,9 +186,14 @@ def _first(value: str | None) -> str:
     return (value or "").partition(",")[0].strip()
 
 
-def _say_uncharged(response: web.Response) -> None:
+def _say_whether_charged(response: web.Response) -> None:
+    """Before there is a job nothing is charged; then its payment's state tells, once it ended."""
+    state = response.headers.get(PAYMENT_STATE)
+    charged = _CHARGED.get(state) if state or JOB_ID_HEADER in response.headers else False
+    if charged is None:
+        return
     try:
         body = msgspec.json.decode(response.text or "", type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, TypeError):
         return
-    response.body = msgspec.json.encode(body | {"charged": msgspec.Raw(b"false")})
+    response.body = msgspec.json.encode(body | {"charged": charged})

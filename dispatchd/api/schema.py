@@ -193,7 +193,7 @@ def parse_order(body: str, tier: Tier) -> Order:
 
 def with_fingerprint(order: Order) -> Order:
     """The order with what makes it equal to a repeated one: endpoint and body, however printed."""
-    payload = msgspec.json.decode(order.payload)
+    payload = decode(order.payload, object, where="payload")
     return replace(
         order, fingerprint=fingerprint_of(order.tier, order.job_type, order.privacy, payload)
     )

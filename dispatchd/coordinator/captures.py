@@ -14,7 +14,13 @@ from dispatchd.coordinator.matching import Matching
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import FacilitatorAway, LeaseLost, StoreUnavailable
 from dispatchd.core.job import ENDED, millis
-from dispatchd.core.payment import AuthorizationKey, Payment, Reason, Settlement
+from dispatchd.core.payment import (
+    AuthorizationKey,
+    Payment,
+    PaymentState,
+    Reason,
+    Settlement,
+)
 from dispatchd.feed import Feed
 from dispatchd.payment import Facilitator
 from dispatchd.payment.codec import parse_payment
@@ -23,6 +29,7 @@ from dispatchd.store import JobStore, PaymentStore
 log = logging.getLogger(__name__)
 
 PAYMENT_FAILED = "payment_failed"
+_MOVED_BEFORE = frozenset({Reason.NONCE_USED, Reason.DUPLICATE})
 _AT_ONCE = 16
 _RETRY_SECONDS_MAX = 60
 _STORE_RETRY_SECONDS = 1.0
@@ -50,6 +57,8 @@ class Captures:
         self._clock = clock
         self._owed = owed
         self._under_way: dict[AuthorizationKey, asyncio.Task[Settlement | None]] = {}
+        # Commits that wait for their own captures must not keep others from theirs.
+        self._due_under_way: set[AuthorizationKey] = set()
 
     async def run(self) -> None:
         """Captures what is due for as long as the node lives."""
@@ -75,7 +84,11 @@ class Captures:
     async def capture_for(self, job_id: str) -> Settlement | None:
         """Tries once to move a job's money; None where it is unknown whether it has moved."""
         payment = await self._payments.of_job(job_id)
-        return None if payment is None else await asyncio.shield(self._begin(payment))
+        if payment is None:
+            return None
+        if payment.state is not PaymentState.CAPTURING:
+            return payment.settlement
+        return await asyncio.shield(self._under_way.get(payment.key) or self._begin(payment))
 
     def _begin(self, payment: Payment) -> asyncio.Task[Settlement | None]:
         task = asyncio.create_task(self._capture(payment), name=f"capture {payment.job_id}")
@@ -85,14 +98,16 @@ class Captures:
 
     def _done(self, key: AuthorizationKey) -> None:
         del self._under_way[key]
+        self._due_under_way.discard(key)
         self._owed.set()
 
     async def _begin_due(self) -> None:
-        free = _AT_ONCE - len(self._under_way)
+        free = _AT_ONCE - len(self._due_under_way)
         if free <= 0:
             return
-        due = await self._payments.due(self._clock.now(), _AT_ONCE)
+        due = await self._payments.due(self._clock.now(), free + len(self._under_way))
         for payment in [each for each in due if each.key not in self._under_way][:free]:
+            self._due_under_way.add(payment.key)
             self._begin(payment)
 
     async def _seconds_to_next(self) -> float:
@@ -114,7 +129,7 @@ class Captures:
             log.exception("job %s: settling broke", payment.job_id)
             await self._postpone(payment)
             return None
-        if payment.tries and not settlement.success and settlement.reason == Reason.NONCE_USED:
+        if payment.tries and settlement.reason in _MOVED_BEFORE:
             # An earlier try, whose answer never came, has moved the money.
             settlement = replace(settlement, success=True, reason=None, detail=None)
         await self._record(payment, settlement)
@@ -123,33 +138,36 @@ class Captures:
     async def _postpone(self, payment: Payment) -> None:
         seconds = min(_RETRY_SECONDS_MAX, 2**payment.tries)
         await self._until_stored(
-            lambda: self._payments.postpone(payment.key, self._clock.now() + millis(seconds))
+            lambda: self._payments.postpone(payment, self._clock.now() + millis(seconds))
         )
 
     async def _record(self, payment: Payment, settlement: Settlement) -> None:
         """Stores how it ended, whatever it takes: the money has moved, or never will."""
         if settlement.success:
-            await self._until_stored(
+            stored = await self._until_stored(
                 lambda: self._payments.captured(payment, settlement.transaction, self._clock.now())
             )
         else:
             reason = settlement.reason or Reason.SETTLE_ERROR
             log.warning("job %s: its payment was refused: %s", payment.job_id, reason)
-            await self._until_stored(
+            stored = await self._until_stored(
                 lambda: self._payments.refused(payment, reason, PAYMENT_FAILED)
             )
-        await self._until_stored(lambda: self._tell(payment.job_id))
+        if stored:
+            await self._until_stored(lambda: self._tell(payment.job_id))
 
-    async def _until_stored(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _until_stored(self, write: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it could be stored, as soon as that can be told."""
         while True:
             try:
                 await write()
             except StoreUnavailable:
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
-                continue
             except LeaseLost as error:
                 log.info("%s", error)
-            return
+                return False
+            else:
+                return True
 
     async def _tell(self, job_id: str) -> None:
         job = await self._jobs.get(job_id)

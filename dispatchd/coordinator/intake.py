@@ -1,5 +1,6 @@
 """Takes orders: each is checked, paid for where jobs are sold, and stored as a job."""
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -9,10 +10,12 @@ from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import (
+    NoEligibleWorker,
     NoTrustedWorker,
     PaymentRefused,
     PaymentRequired,
     Stopping,
+    StoreUnavailable,
     TooMany,
 )
 from dispatchd.core.job import (
@@ -160,7 +163,9 @@ class Intake:
 
     async def _capture_first(self, sales: Sales, job_id: str) -> None:
         """Moves the money before the job may start; if nobody knows whether it moved, it waits."""
-        settlement = await sales.captures.capture_for(job_id)
+        settlement = None
+        with contextlib.suppress(StoreUnavailable):  # it is due, and will be captured
+            settlement = await sales.captures.capture_for(job_id)
         if settlement is not None and not settlement.success:
             raise PaymentRefused(settlement.reason or "", settlement.detail or "")
 
@@ -178,6 +183,8 @@ class Intake:
         self, job: Job, name: IdempotencyKey | None, paid_with: AuthorizationKey | None = None
     ) -> Submitted:
         if job.settling:
+            if not self._seats.anyone_for(job.lane):
+                raise NoEligibleWorker
             return await self._store(job, name, paid_with)
         reservation = self._matching.reserve(job)
         if reservation is None:
@@ -218,7 +225,8 @@ class Intake:
         grant: Grant | None = None,
     ) -> Submitted:
         open_max = self._limits.open_jobs_per_user_max
-        job_id = await self._jobs.add(job, name, open_max, grant, paid_with)
+        payments_max = self._limits.open_payments_max
+        job_id = await self._jobs.add(job, name, open_max, grant, paid_with, payments_max)
         return Submitted(job_id, replayed=job_id != job.id)
 
     async def _replay(self, name: IdempotencyKey | None) -> Submitted | None:

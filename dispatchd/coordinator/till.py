@@ -96,20 +96,23 @@ class Till:
             yield line
 
     async def replay(self, payment: PaymentPayload, offer: Offer, order: str) -> str | None:
-        """The id of the job that this very payment has paid for, if it has.
+        """The id of the job that this very payment has paid for, if it has; to be asked alone.
 
         `order` is the fingerprint of what is ordered. Raises `PaymentRefused` where the
         authorization was used for another order, or with another signature.
         """
-        found = await self._payments.find(payment.key(offer))
+        key = payment.key(offer)
+        found = await self._payments.find(key)
         if found is None:
+            return None
+        if found.state is PaymentState.VERIFYING:
+            # Nobody is at it: this one is alone with it. The store was away when it was dropped.
+            await self.drop(key)
             return None
         if (found.digest, found.fingerprint) != (_digest(payment), order):
             raise PaymentRefused(
                 Reason.ALREADY_USED, "This authorization was used for another job; sign a new one"
             )
-        if found.state is PaymentState.VERIFYING:
-            raise FacilitatorAway("The payment is still being verified.")
         return found.job_id
 
     def check(self, payment: PaymentPayload, offer: Offer) -> None:

@@ -94,6 +94,15 @@ class TooMany(DispatchError):
         self.retry_seconds = retry_seconds
 
 
+class NoEligibleWorker(DispatchError):
+    """Nobody online can do a job that would have to be paid for first; nothing was charged."""
+
+    code = "no_eligible_worker"
+
+    def __init__(self) -> None:
+        super().__init__(self.code)
+
+
 class TooManyOpenPayments(DispatchError):
     """The payer has as many payments open as are trusted to it. Paying for those raises the number.
 

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     VERIFY_ERROR = "unexpected_verify_error"
     SETTLE_ERROR = "unexpected_settle_error"
     PENDING = "settlement_pending"
+    DUPLICATE = "duplicate_settlement"
     ALREADY_USED = "payment_already_used"
 
 

@@ -38,6 +38,7 @@ class JobStore(Protocol):
         open_max: int = 0,
         grant: Grant | None = None,
         paid_with: AuthorizationKey | None = None,
+        open_payments_max: int = 0,
     ) -> str:
         """Stores a new job as it is, or as assigned by a grant.
 
@@ -46,8 +47,8 @@ class JobStore(Protocol):
 
         Returns its id, or that of the job its key stands for.
 
-        Raises `Conflict` where the key stands for another body, and `TooMany` where the user has
-        `open_max` jobs under way (0: no limit).
+        Raises `Conflict` where the key stands for another body, `TooMany` where the user has
+        `open_max` jobs under way (0: no limit), and `TooManyOpenPayments` as `reserve` does.
         """
         ...
 
@@ -148,7 +149,7 @@ class PaymentStore(Protocol):
 
     A payment whose job fails is released by the same write, and its signature destroyed. A payment
     is captured by the caller of `captured` or `refused`; both raise `LeaseLost` where it no longer
-    waits for that.
+    waits for that, or has been tried again meanwhile.
     """
 
     async def find(self, key: AuthorizationKey) -> Payment | None:
@@ -162,8 +163,8 @@ class PaymentStore(Protocol):
     async def reserve(self, payment: Payment, open_max: int) -> bool:
         """Stores a payment that is to be verified, unless its authorization has been used.
 
-        Raises `TooManyOpenPayments` where its payer has `open_max` open ones, and as many more as
-        were ever captured.
+        Raises `TooManyOpenPayments` where its payer has `open_max` verified ones open, and as many
+        more as were ever captured.
         """
         ...
 
@@ -190,8 +191,11 @@ class PaymentStore(Protocol):
         """When the next capture is due, if one is."""
         ...
 
-    async def postpone(self, key: AuthorizationKey, until: Millis) -> None:
-        """The outcome of a try is not known; another is due at a moment."""
+    async def postpone(self, payment: Payment, until: Millis) -> None:
+        """The outcome of a try is not known; another is due at a moment.
+
+        Changes nothing where the payment has been tried again meanwhile.
+        """
         ...
 
     async def captured(self, payment: Payment, transaction: str | None, at: Millis) -> None:

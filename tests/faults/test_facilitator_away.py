@@ -232,9 +232,11 @@ class TestRefusedAtCapture:
         async with autopilot(node.http, node.url):
             await node.until((await node.payer.buy()).job_id, "failed", "failed")
         facilitator.settling = Does.ANSWER
-        job_id = (await node.payer.buy()).job_id
-        async with node.http.delete(f"{node.url}/v1/jobs/{job_id}") as reply:
-            assert (await reply.json())["payment"]["state"] == "refund_due"
+        async with foreign_worker(node.http, node.url) as worker:
+            await worker.register()
+            job_id = (await node.payer.buy()).job_id
+            async with node.http.delete(f"{node.url}/v1/jobs/{job_id}") as reply:
+                assert (await reply.json())["payment"]["state"] == "refund_due"
 
     async def test_what_is_charged_is_not_said_to_be_free(
         self, node: Selling, facilitator: Facilitator

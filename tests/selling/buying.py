@@ -5,7 +5,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from dispatchd.payment.demand import read_demands
 from dispatchd.payment.wallet import Wallet
 from dispatchd.payment.wallets import development_wallet
 from dispatchd.worker import Executor
+from tests.support.executors import Gated
 from tests.support.node import USER, Node
 from tests.support.ours import our_worker
 
@@ -103,6 +104,10 @@ class Market:
         with closing(sqlite3.connect(self.database)) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM payments ORDER BY created_at")]
+
+    def slow_worker(self) -> AbstractAsyncContextManager[None]:
+        """Somebody who could do jobs, and finishes none."""
+        return self.worker(Gated())
 
     @asynccontextmanager
     async def worker(self, executor: Executor, places: int = 1) -> AsyncIterator[None]:

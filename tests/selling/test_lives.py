@@ -307,7 +307,8 @@ async def distrusted(market: Market, desk: Desk) -> Market:
 
 async def test_who_did_not_pay_must_pay_first(distrusted: Market, desk: Desk) -> None:
     market = distrusted
-    job_id = await market.buy()
+    async with market.slow_worker():
+        job_id = await market.buy()
     assert (desk.asked["settle"], await market.spent()) == (1, PRICE)
     assert (await market.payment_of(job_id))["state"] == "captured"
     async with market.worker(Instant(ANSWER)):
@@ -323,7 +324,8 @@ async def test_who_must_pay_first_and_does_not_gets_the_offer(
     market = distrusted
     headers = await market.signed()
     desk.settling = ["insufficient_funds"]
-    refused = await market.post(headers=headers)
+    async with market.slow_worker():
+        refused = await market.post(headers=headers)
     assert (refused.status, refused.body["error"]) == (402, "insufficient_funds")
     assert await market.spent() == 0
     assert [row["state"] for row in market.rows()] == ["failed", "failed"]
@@ -347,8 +349,19 @@ async def test_a_first_payment_whose_answer_is_lost_holds_its_job(
     assert await market.spent() == PRICE
 
 
+async def test_nobody_pays_first_for_what_nobody_can_do(distrusted: Market, desk: Desk) -> None:
+    headers = await distrusted.signed()
+    refused = await distrusted.post(headers=headers)
+    assert (refused.status, refused.body["error"]) == (503, "no_eligible_worker")
+    assert (refused.body["charged"], "Retry-After" in refused.headers) == (False, True)
+    assert desk.asked["settle"] == 0
+    async with distrusted.slow_worker():
+        assert (await distrusted.post(headers=headers)).status == 201
+
+
 async def test_a_job_that_was_paid_first_and_fails_is_owed(distrusted: Market) -> None:
-    job_id = await distrusted.buy()
+    async with distrusted.slow_worker():
+        job_id = await distrusted.buy()
     await distrusted.node.pass_time(32)
     job = await distrusted.node.until(job_id, "failed")
     assert job["payment"]["state"] == "refund_due"

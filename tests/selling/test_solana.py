@@ -1,5 +1,6 @@
 """On Solana a payment is captured at commit, and what is in it is the facilitator's business."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from dispatchd.core.errors import FacilitatorAway
 from dispatchd.core.payment import Offer, Settlement, Verdict
 from dispatchd.payment import Kind
 from dispatchd.payment.payload import PaymentPayload
-from tests.selling.buying import TASK, Market
+from tests.selling.buying import TASK, Answer, Market
 from tests.selling.conftest import MONAD, selling
 from tests.support.clock import FakeClock
 from tests.support.executors import Instant
@@ -33,6 +34,8 @@ class Far:
     def __init__(self) -> None:
         self.away: set[str] = set()
         self.asked: list[str] = []
+        self.open = asyncio.Event()
+        self.open.set()
 
     async def verify(self, payload: PaymentPayload, offer: Offer) -> Verdict:
         self._ask("verify", offer)
@@ -40,6 +43,7 @@ class Far:
 
     async def settle(self, payload: PaymentPayload, offer: Offer) -> Settlement:
         self._ask("settle", offer)
+        await self.open.wait()
         return Settlement(success=True, network=offer.network, transaction="5h" * 32)
 
     async def supported(self) -> Sequence[Kind]:
@@ -65,6 +69,12 @@ async def market(tmp_path: Path, clock: FakeClock, far: Far) -> Any:
         yield market
 
 
+async def bought_with(market: Market, headers: dict[str, str]) -> Answer:
+    """Money moves at commit, and only while there is somebody who can do the job."""
+    async with market.slow_worker():
+        return await market.post(headers=headers)
+
+
 def signed(offer: dict[str, Any], message: bytes = b"moves the money") -> dict[str, str]:
     """A payment with a partly signed transaction: one empty signature, and what is signed."""
     transaction = base64.b64encode(b"\x01" + bytes(64) + message).decode()
@@ -87,7 +97,7 @@ async def test_the_offer_names_who_pays_the_fee(market: Market) -> None:
 
 async def test_money_moves_at_commit(market: Market, far: Far) -> None:
     headers = signed(await offered(market))
-    bought = await market.post(headers=headers)
+    bought = await bought_with(market, headers)
     assert bought.body["payment"]["state"] == "captured"
     assert "PAYMENT-RESPONSE" in bought.headers
     assert far.asked[-2:] == ["verify", "settle"]
@@ -100,7 +110,7 @@ async def test_money_moves_at_commit(market: Market, far: Far) -> None:
 
 async def test_the_fee_payers_place_in_a_transaction_says_nothing(market: Market) -> None:
     offer = await offered(market)
-    first = await market.post(headers=signed(offer))
+    first = await bought_with(market, signed(offer))
     used = signed(offer)
     payment = json.loads(base64.b64decode(used["PAYMENT-SIGNATURE"]))
     raw = base64.b64decode(payment["payload"]["transaction"])
@@ -110,13 +120,13 @@ async def test_the_fee_payers_place_in_a_transaction_says_nothing(market: Market
     header = base64.b64encode(json.dumps(payment).encode()).decode()
     twin = await market.post(headers={"PAYMENT-SIGNATURE": header})
     assert (twin.status, twin.body["error"]) == (402, "payment_already_used")
-    other = await market.post(headers=signed(offer, b"another"))
+    other = await bought_with(market, signed(offer, b"another"))
     assert other.job_id != first.job_id
 
 
 async def test_an_unknown_outcome_holds_the_job(market: Market, far: Far) -> None:
     far.away = {"settle"}
-    bought = await market.post(headers=signed(await offered(market)))
+    bought = await bought_with(market, signed(await offered(market)))
     assert (bought.status, bought.body["payment"]["state"]) == (201, "capturing")
     async with market.worker(Instant(ANSWER)):
         assert (await market.node.job(bought.job_id))["status"] == "pending"
@@ -142,7 +152,7 @@ async def test_what_a_node_without_payments_finds_of_them_is_said(
 ) -> None:
     async with selling(tmp_path, clock, far, CONFIG) as market:
         far.away = {"settle"}
-        job_id = (await market.post(headers=signed(await offered(market)))).job_id
+        job_id = (await bought_with(market, signed(await offered(market)))).job_id
     async with running_node(tmp_path / "jobs.sqlite3", clock) as free:
         assert "1 payment" in caplog.text
         assert (await free.job(job_id))["payment"]["state"] == "capturing"
@@ -150,3 +160,27 @@ async def test_what_a_node_without_payments_finds_of_them_is_said(
     far.away.clear()
     async with selling(tmp_path, clock, far, CONFIG) as market:
         await market.until(job_id, "captured")
+
+
+async def test_commits_that_are_slow_to_settle_keep_nobody_else_from_it(
+    market: Market, far: Far
+) -> None:
+    offer = await offered(market)
+    far.away = {"settle"}
+    owed = (await bought_with(market, signed(offer))).job_id
+    far.away.clear()
+    far.open.clear()
+    async with market.slow_worker():
+        slow = [
+            asyncio.create_task(market.post(headers=signed(offer, bytes([n])))) for n in range(20)
+        ]
+        async with asyncio.timeout(5):
+            while far.asked.count("settle") < 1 + len(slow):
+                await asyncio.sleep(0.002)
+        market.node.clock.advance(20)
+        async with asyncio.timeout(5):
+            while far.asked.count("settle") < 2 + len(slow):
+                await asyncio.sleep(0.002)
+        far.open.set()
+        await market.until(owed, "captured")
+        assert {(await each).status for each in slow} == {201}

@@ -63,7 +63,6 @@ _SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatu
 _SHOWN_STATUS = (
     "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
 )
-_CAPTURE_AGAIN: Millis = 60_000
 _STORED = MappingProxyType({status: name for name, status in _SETTLING.items()})
 _ROW_WIDTH = len(_COLUMNS) + 2
 _INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
@@ -147,6 +146,7 @@ class SqliteJobs:
         open_max: int = 0,
         grant: Grant | None = None,
         paid_with: AuthorizationKey | None = None,
+        open_payments_max: int = 0,
     ) -> str:
         """Stores a new job, unless its key stands for an older one."""
         row = _row(job) if grant is None else _row(grant.leased, grant.lease_until)
@@ -160,9 +160,7 @@ class SqliteJobs:
             if open_max:
                 _refuse_too_many(db, job.user_id, open_max)
             if paid_with is not None:
-                # The commit itself tries at once; this is for where it cannot.
-                next_try = job.created_at + _CAPTURE_AGAIN if job.settling else None
-                payments.authorize(db, paid_with, next_try)
+                payments.authorize(db, paid_with, open_payments_max, capture_now=job.settling)
             _add_all(db, [row])
             if key is not None:
                 keys.keep(db, key, job)

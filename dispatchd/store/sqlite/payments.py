@@ -30,8 +30,10 @@ _INSERT = (
 )
 _KEY = "network = ? AND token = ? AND payer = ? AND nonce = ?"
 _OPEN = "state IN ('verifying', 'authorized', 'capturing')"
-_COUNT = f"""
-    SELECT count(*) FILTER (WHERE {_OPEN}), count(*) FILTER (WHERE state = 'captured')
+# What is being verified does not count: anybody may have sent it in the payer's name.
+_COUNT = """
+    SELECT count(*) FILTER (WHERE state IN ('authorized', 'capturing')),
+        count(*) FILTER (WHERE state = 'captured')
     FROM payments WHERE payer = ?
 """
 _AUTHORIZE = (
@@ -39,12 +41,14 @@ _AUTHORIZE = (
 )
 _END = (
     "UPDATE payments SET state = ?, transaction_id = ?, reason = ?, text = NULL, next_try = NULL"
-    f" WHERE {_KEY} AND state = 'capturing'"
+    f" WHERE {_KEY} AND state = 'capturing' AND tries = ?"
 )
+# Money that has moved no longer has an end, so that a job loses no time by waiting for it.
 _COMPLETE = (
-    "UPDATE jobs SET completed_at = iif(status = 'capturing', ?, NULL),"
+    "UPDATE jobs SET completed_at = iif(status = 'capturing', ?1, NULL),"
+    " end_by = iif(status = 'unpaid', end_by + ?1 - created_at, end_by),"
     " status = iif(status = 'capturing', 'completed', 'pending')"
-    " WHERE id = ? AND status IN ('unpaid', 'capturing')"
+    " WHERE id = ?2 AND status IN ('unpaid', 'capturing')"
 )
 _FAIL = (
     "UPDATE jobs SET status = 'failed', error = ?, output = NULL, receipt = NULL,"
@@ -74,9 +78,7 @@ class SqlitePayments:
         def insert(db: sqlite3.Connection) -> bool:
             if db.execute(f"{_SELECT} WHERE {_KEY}", _key(payment.key)).fetchone() is not None:
                 return False
-            opened, captured = db.execute(_COUNT, (payment.key.payer,)).fetchone()
-            if payment.key.payer and opened >= open_max + captured:
-                raise TooManyOpenPayments(_RETRY_SECONDS)
+            _refuse_too_many(db, payment.key.payer, open_max)
             return db.execute(_INSERT, _row(payment)).rowcount == 1
 
         return await self._write(insert)
@@ -117,13 +119,14 @@ class SqlitePayments:
         (at,) = await self._read(lambda db: db.execute(sql).fetchone())
         return None if at is None else int(at)
 
-    async def postpone(self, key: AuthorizationKey, until: Millis) -> None:
+    async def postpone(self, payment: Payment, until: Millis) -> None:
         """The outcome of a try is not known; another is due at a moment."""
         sql = (
             "UPDATE payments SET tries = tries + 1, next_try = ?"
-            f" WHERE {_KEY} AND state = 'capturing'"
+            f" WHERE {_KEY} AND state = 'capturing' AND tries = ?"
         )
-        await self._write(lambda db: db.execute(sql, (until, *_key(key))).rowcount)
+        values = (until, *_key(payment.key), payment.tries)
+        await self._write(lambda db: db.execute(sql, values).rowcount)
 
     async def captured(self, payment: Payment, transaction: str | None, at: Millis) -> None:
         """The money has moved: the job's result is released, or the job may start."""
@@ -149,16 +152,25 @@ class SqlitePayments:
         return None if row is None else _payment(row)
 
 
-def authorize(db: sqlite3.Connection, key: AuthorizationKey, next_try: Millis | None) -> None:
+def authorize(
+    db: sqlite3.Connection, key: AuthorizationKey, open_max: int, *, capture_now: bool
+) -> None:
     """A verified payment is reserved for its job, which is stored by the same operation.
 
-    With a `next_try` it is to be captured, by then at the latest. Raises `LeaseLost` where it is
-    no longer being verified.
+    With `capture_now` its capture is due. Raises `TooManyOpenPayments`, and `LeaseLost` where it
+    is no longer being verified.
     """
-    state = PaymentState.AUTHORIZED if next_try is None else PaymentState.CAPTURING
-    values = (state, 0, next_try)
+    _refuse_too_many(db, key.payer, open_max)
+    state = PaymentState.CAPTURING if capture_now else PaymentState.AUTHORIZED
+    values = (state, 0, 0 if capture_now else None)
     if db.execute(_AUTHORIZE, (*values, *_key(key))).rowcount == 0:
         raise LeaseLost("the payment is no longer reserved")
+
+
+def _refuse_too_many(db: sqlite3.Connection, payer: str, open_max: int) -> None:
+    opened, captured = db.execute(_COUNT, (payer,)).fetchone()
+    if payer and opened >= open_max + captured:
+        raise TooManyOpenPayments(_RETRY_SECONDS)
 
 
 def _end(
@@ -168,7 +180,7 @@ def _end(
     transaction: str | None,
     reason: str | None,
 ) -> None:
-    values = (state, transaction, reason, *_key(payment.key))
+    values = (state, transaction, reason, *_key(payment.key), payment.tries)
     if db.execute(_END, values).rowcount == 0:
         raise LeaseLost("the payment is no longer being captured")
 
