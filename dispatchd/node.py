@@ -268,7 +268,7 @@ def _hire(config: WorkerConfig) -> Crew:
     models: list[str] = []
     slots: list[Slots] = []
     if JobType.LLM_INFER in config.capabilities:
-        card = find(config.model)
+        card = find(config.model, config.models_dir)
         model = load_text_model(card.path, threads=_threads(card.bytes_on_disk, config.slots))
         executors[JobType.LLM_INFER] = LlmExecutor(model, config.slots)
         models.append(f"{model.name} on {model.device}")
