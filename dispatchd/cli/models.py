@@ -1,7 +1,6 @@
 """`dispatchd models`: what can be run here, and what can be had."""
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -10,10 +9,9 @@ from dispatchd.cli.coordinator import with_json
 from dispatchd.cli.options import with_options
 from dispatchd.cli.terminal import say, say_facts, say_json, say_table, tell
 from dispatchd.config import MODELS_OPTIONS, models_dir
-from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import DEFAULT_LLM, ModelCard, embedded, find
 from dispatchd.engine.library import Library
-from dispatchd.engine.short_names import SHORT_NAMES, short_name
+from dispatchd.engine.short_names import SHORT_NAMES
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8", "int4")
 _MEGABYTE = 1_000_000

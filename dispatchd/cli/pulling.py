@@ -16,7 +16,8 @@ from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library, plain_name
 from dispatchd.engine.prepare.manifest import Precision
-from dispatchd.engine.pull import Plan, Pull, prepare_again, prepare_folder
+from dispatchd.engine.preparing import prepare_again, prepare_folder
+from dispatchd.engine.pull import Plan, Pull
 from dispatchd.sdk.errors import NetworkFailed, VerificationFailed
 
 _STEPS = 1000

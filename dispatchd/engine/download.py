@@ -1,4 +1,4 @@
-"""One file of a repository brought here: resumed where it broke off, and checked before it counts."""
+"""A repository's files brought here: resumed where they broke off, checked before they count."""
 
 import hashlib
 import os

@@ -1,6 +1,5 @@
 """A published model brought here and prepared: look, tell what it takes, fetch, prepare."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from dispatchd.engine.library import Library
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.prepare import prepare
+from dispatchd.engine.preparing import check_room
 from dispatchd.engine.repo_files import small_files, weight_files
 from dispatchd.engine.short_names import short_name
 from dispatchd.engine.sizes import memory_bytes, parameters, prepared_bytes
 
 _LISTING = ".listing.json"
-_SLACK = 1.05
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -58,10 +57,12 @@ class Pull:
         source = self._library.source(listing.repo, listing.commit)
         downloads = self._downloads(listing, source)
         small = small_files(listing)
+        missing = downloads.missing_bytes(small)
         for file in small:
             downloads.fetch(file, lambda _: None)
         shape = read_architecture(source)
-        files = [*small, *weight_files(listing, source)]
+        weights = weight_files(listing, source)
+        files = [*small, *weights]
         return Plan(
             name=kept_as,
             listing=listing,
@@ -70,7 +71,7 @@ class Pull:
             precision=precision,
             parameters=parameters(shape),
             download_bytes=sum(file.size for file in files),
-            missing_bytes=downloads.missing_bytes(files),
+            missing_bytes=missing + downloads.missing_bytes(weights),
             prepared_bytes=prepared_bytes(shape, precision),
             memory_bytes=memory_bytes(shape, precision),
             ready=self._is_ready(kept_as, listing, precision),
@@ -133,53 +134,6 @@ class Pull:
         if card is None or card.name != name:
             return False
         return (card.revision, card.precision) == (listing.commit, precision)
-
-
-def prepare_folder(
-    library: Library,
-    folder: Path,
-    name: str,
-    precision: Precision,
-    progress: Callable[[float], None],
-) -> ModelCard:
-    """Prepares published weights that lie in a folder; Unusable if they cannot be."""
-    shape = read_architecture(folder)
-    check_room(library.home, prepared_bytes(shape, precision))
-    target = library.folder(name)
-    prepare(folder, target, precision, name=name, progress=progress)
-    return describe(target)
-
-
-def prepare_again(
-    library: Library, card: ModelCard, precision: Precision, progress: Callable[[float], None]
-) -> ModelCard:
-    """Prepares a pulled model anew, from the files that were pulled; Unusable if they are gone."""
-    source = library.source(card.repo, card.revision) if card.repo and card.revision else None
-    if source is None or not source.is_dir():
-        again = f"dispatchd models pull {card.repo}" if card.repo else "prepare its folder again"
-        raise Unusable(f"What {card.name} was made from is not here any more: {again}.")
-    check_room(library.home, prepared_bytes(read_architecture(source), precision))
-    prepare(
-        source,
-        card.path,
-        precision,
-        name=card.name,
-        source_repo=card.repo,
-        revision=card.revision,
-        progress=progress,
-    )
-    return describe(card.path)
-
-
-def check_room(home: Path, needed_bytes: int) -> None:
-    """Unusable if the disk has less room than that."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    free = shutil.disk_usage(home).free
-    if free < needed_bytes * _SLACK:
-        raise Unusable(
-            f"{home} has {free / 1e9:.1f} GB of room and {needed_bytes * _SLACK / 1e9:.1f} GB are"
-            " needed: make room, or choose another --data-dir."
-        )
 
 
 def _repo(wanted: str) -> str:

@@ -1,20 +1,24 @@
 """Models are pulled from a hub on this machine: resumed, checked, refused, prepared."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import onnx
 import pytest
+from huggingface_hub import hf_hub_download
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import find
+from dispatchd.engine.catalog import ModelCard, find
 from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library
 from dispatchd.engine.prepare.manifest import Precision
-from dispatchd.engine.pull import Plan, Pull, check_room, prepare_again, prepare_folder
+from dispatchd.engine.preparing import check_room, prepare_again, prepare_folder, prepared_once
+from dispatchd.engine.pull import Plan, Pull
 from tests.support.hub import COMMIT, FakeHub, Repo, fake_hub
 from tests.support.published import published
 
@@ -77,7 +81,7 @@ def test_what_it_takes_is_known_before_the_weights_come(library: Library, hub: F
     plan = pulling(library, hub).plan(REPO, "main", None, "int8")
     assert (WEIGHTS, None) not in hub.asked
     weights = len(hub.repos[REPO].files[WEIGHTS])
-    assert plan.missing_bytes == weights
+    assert hub.sent_bytes + weights == plan.download_bytes == plan.missing_bytes
     assert plan.download_bytes == sum(map(len, hub.repos[REPO].files.values()))
     assert 2 * plan.parameters == pytest.approx(weights, rel=0.01)
     assert plan.memory_bytes > plan.prepared_bytes > plan.parameters
@@ -208,8 +212,6 @@ def test_switched_off(library: Library, hub: FakeHub, monkeypatch: pytest.Monkey
 def test_what_other_programs_pulled_is_taken(
     library: Library, hub: FakeHub, no_shared_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import hf_hub_download
-
     for name in hub.repos[REPO].files:
         hf_hub_download(REPO, name, endpoint=hub.url, cache_dir=no_shared_cache)
     hub.asked.clear()
@@ -243,8 +245,8 @@ def test_no_pickles(library: Library, hub: FakeHub) -> None:
 def test_an_unknown_architecture_is_refused_before_the_weights_come(
     library: Library, hub: FakeHub
 ) -> None:
-    strange = {"model_type": "mamba", "architectures": ["MambaForCausalLM"]}
-    hub.repos["someone/mamba"] = Repo(published(**strange))
+    mamba = published(model_type="mamba", architectures=["MambaForCausalLM"])
+    hub.repos["someone/mamba"] = Repo(mamba)
     with pytest.raises(Unusable, match=r"Mamba.*llama, mistral, qwen2, qwen3"):
         pulled(library, hub, "someone/mamba")
     assert (WEIGHTS, None) not in hub.asked
@@ -323,9 +325,9 @@ def test_removing_stays_inside(library: Library, tmp_path: Path, name: str) -> N
 
 
 def test_two_at_once(library: Library) -> None:
-    with library.locked(REPO), pytest.raises(Unusable, match="wait until it is done"):
-        with library.locked(REPO):
-            pass
+    busy = pytest.raises(Unusable, match="wait until it is done")
+    with library.locked(REPO), busy, library.locked(REPO):
+        pass
 
 
 def test_preparing_again(library: Library, hub: FakeHub) -> None:
@@ -336,11 +338,17 @@ def test_preparing_again(library: Library, hub: FakeHub) -> None:
     assert hub.asked == []
 
 
-def test_preparing_a_folder(library: Library, hub: FakeHub, tmp_path: Path) -> None:
+@pytest.fixture
+def folder(hub: FakeHub, tmp_path: Path) -> Path:
+    """Published weights that somebody has brought here."""
     folder = tmp_path / "mine"
     folder.mkdir()
     for name, content in hub.repos[REPO].files.items():
         (folder / name).write_bytes(content)
+    return folder
+
+
+def test_preparing_a_folder(library: Library, folder: Path) -> None:
     assert find(str(folder)).layout == "safetensors"
     shares: list[float] = []
     card = prepare_folder(library, folder, "mine", "int8", shares.append)
@@ -351,6 +359,35 @@ def test_preparing_a_folder(library: Library, hub: FakeHub, tmp_path: Path) -> N
     assert folder.is_dir()
 
 
+def test_a_folder_is_prepared_on_its_first_use(library: Library, folder: Path) -> None:
+    def used(precision: Precision = "int8") -> tuple[ModelCard, int]:
+        shares: list[float] = []
+        card = prepared_once(library, find(str(folder)), precision, shares.append)
+        return card, len(shares)
+
+    first, steps = used()
+    assert (first.name, first.layout, first.precision) == ("mine", "prepared", "int8")
+    assert steps > 0
+    assert used() == (first, 0)
+    other, _ = used("int4")
+    assert used() == (first, 0)
+    (folder / WEIGHTS).write_bytes(published(seed=3)[WEIGHTS])
+    changed, steps = used()
+    assert steps > 0
+    assert changed.path != first.path
+    assert not first.path.exists()
+    assert other.path.exists()
+    assert library.cards() == []
+    embedded = find("demo-chat-3m")
+    assert prepared_once(library, embedded, "int8", lambda _: None) == embedded
+
+
 def test_a_short_name_says_how_to_have_it(library: Library) -> None:
-    with pytest.raises(Unusable, match="run dispatchd models pull qwen3-0.6b"):
+    with pytest.raises(Unusable, match=r"run dispatchd models pull qwen3-0\.6b"):
         find("qwen3-0.6b", library.home)
+
+
+def test_a_node_loads_nothing_of_the_hub() -> None:
+    code = "import dispatchd.cli.run, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"huggingface_hub", "httpx2", "onnx"} & set(done.stdout.split())

@@ -1,6 +1,7 @@
 """A model hub on this machine: the part of the real one's API that pulling a model speaks."""
 
 import hashlib
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,7 @@ from tests.support.threads import on_a_thread
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LARGE_BYTES = 1000
+_PATIENCE_SECONDS = 20.0
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,8 +45,19 @@ class FakeHub:
         self.ranges = True
         self.status: int | None = None
         self.asked: list[tuple[str, str | None]] = []
+        self._news = threading.Condition()
         self.sent_bytes = 0
         self.tokens_elsewhere: list[str] = []
+
+    def wait_for(self, name: str, wanted: str | None = None) -> None:
+        """Returns once that file was asked for, from there on."""
+        with self._news:
+            assert self._news.wait_for(lambda: (name, wanted) in self.asked, _PATIENCE_SECONDS)
+
+    def _note(self, name: str, wanted: str | None) -> None:
+        with self._news:
+            self.asked.append((name, wanted))
+            self._news.notify_all()
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -55,7 +68,7 @@ class FakeHub:
 
     async def _info(self, request: web.Request) -> web.Response:
         name, revision = request.match_info["repo"], request.match_info["revision"]
-        self.asked.append((request.path, None))
+        self._note(request.path, None)
         if (refusal := self._refusal(request, name)) is not None:
             return refusal
         repo = self.repos[name]
@@ -66,7 +79,7 @@ class FakeHub:
 
     async def _resolve(self, request: web.Request) -> web.StreamResponse:
         repo, name = request.match_info["repo"], request.match_info["name"]
-        self.asked.append((name, request.headers.get("Range")))
+        self._note(name, request.headers.get("Range"))
         if (refusal := self._refusal(request, repo)) is not None:
             return refusal
         content = self.repos[repo].files[name]
