@@ -68,7 +68,9 @@ def plain_matrix(
 def _int8(nodes: Nodes, name: str, x: str, matrix: Matrix) -> str:
     """8-bit weights with a scale a row, and 8-bit activations with a scale of their own a row.
 
-    So a token's result does not depend on what stands beside it in the batch.
+    So a token's result does not depend on what stands beside it in the batch. Sums are whole
+    numbers, the same on every CPU; one without VNNI needs the session option that `open_session`
+    sets, or it lets them overflow.
     """
     codes, scales = _int8_weights(nodes, name, matrix)
     step = nodes.constant("int8_step", np.array(1 / INT8_MAX, np.float32))

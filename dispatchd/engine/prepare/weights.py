@@ -47,6 +47,7 @@ class Weights:
     def __init__(self, tensors: dict[str, _Tensor]) -> None:
         self._tensors = tensors
         self.files = sorted({tensor.path for tensor in tensors.values()})
+        self.numbers = sum(math.prod(tensor.shape) for tensor in tensors.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -80,7 +81,9 @@ class Weights:
     def stacked(self, names: Sequence[str]) -> "Matrix":
         """Matrices of as many columns each, one below the other, as one."""
         shapes = [self._tensors[name].shape for name in names]
-        return Matrix(self, dict(zip(names, (shape[0] for shape in shapes), strict=True)), shapes[0][1])
+        return Matrix(
+            self, dict(zip(names, (shape[0] for shape in shapes), strict=True)), shapes[0][1]
+        )
 
     def _read(self, name: str, start: int, stop: int) -> Floats:
         tensor = self._tensors[name]
