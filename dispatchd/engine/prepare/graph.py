@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from dispatchd.engine.prepare.architecture import Architecture
+from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
 from dispatchd.engine.prepare.product import (
-    Precision,
     multiply_plain,
     plain_matrix,
     products,
@@ -213,7 +213,7 @@ def ports(
 ) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     """The graph's declared inputs and outputs."""
     port = helper.make_tensor_value_info
-    cache = ["n", model.kv_heads, "max_len", model.head_size]
+    cache: list[str | int | None] = ["n", model.kv_heads, "max_len", model.head_size]
     pairs = [f"{layer}.{part}" for layer in range(model.layers) for part in ("key", "value")]
     inputs = [
         port("input_ids", TensorProto.INT64, ["n", "s"]),

@@ -1,15 +1,14 @@
 """Products of activations and weights, one way for each precision."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
 from dispatchd.engine.prepare.quantize import INT8_MAX, blockwise, rowwise_int8
 from dispatchd.engine.prepare.weights import Matrix
-
-Precision = Literal["fp32", "fp16", "int8", "int4"]
 
 INT4_BLOCK = 32
 _UINT8_MIDDLE = 128

@@ -29,10 +29,14 @@ def blockwise(rows: Floats, bits: int, block: int) -> tuple[Bytes, Floats]:
     scales = _scales(blocks, middle)
     codes = _codes(blocks, scales, middle)
     scales = _refitted(blocks, codes, scales)
-    stored = (codes + middle).astype(np.uint8)
-    if bits == 4:
-        stored = stored[..., 0::2] | (stored[..., 1::2] << 4)
-    return stored, scales
+    stored: Bytes = (codes + middle).astype(np.uint8)
+    return (_paired(stored) if bits == 4 else stored), scales
+
+
+def _paired(codes: Bytes) -> Bytes:
+    """Two 4-bit codes a byte."""
+    pairs: Bytes = codes[..., 0::2] | np.left_shift(codes[..., 1::2], 4)
+    return pairs
 
 
 def _blocks(rows: Floats, block: int) -> Floats:

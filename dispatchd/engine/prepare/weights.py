@@ -19,7 +19,11 @@ Floats = npt.NDArray[np.float32]
 BLOCK_NUMBERS_MAX = 1 << 22  # 16 MiB as float32, and a few times that while it is rounded
 _HEADER_BYTES_MAX = 100_000_000  # the format's own limit
 _LENGTH_BYTES = 8
-_NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_NUMPY: dict[str, np.dtype[np.generic]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 
 _Offset = Annotated[int, msgspec.Meta(ge=0)]
 
