@@ -109,6 +109,8 @@ class FakeHub:
         response = web.StreamResponse(status=206 if start else 200, headers=headers)
         response.content_length = len(content) - start
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         breaks = self.breaks[name]
         end = start + breaks.pop(0) if breaks else len(content)
         self.sent_bytes += len(content[start:end])
