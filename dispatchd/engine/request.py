@@ -15,7 +15,8 @@ class TextRequest(Struct, frozen=True):
 
     `max_tokens` is at least one. A temperature of 0 is greedy decoding, a `top_k` of 0 no limit,
     nor is a `min_p` of 0; a `repetition_penalty` of None is the model's own. `stop_ids` are tokens
-    that end the text besides the model's. The same seed draws the same text, whatever else runs. No stop string is empty.
+    that end the text besides the model's. The same seed draws the same text, whatever else runs. No
+    stop string is empty.
     """
 
     messages: tuple[Message, ...]

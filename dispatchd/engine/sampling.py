@@ -1,4 +1,4 @@
-"""How the next token is drawn from a model's scores: temperature, then top-k, then top-p, then min-p."""
+"""How the next token is drawn from scores: temperature, then top-k, then top-p, then min-p."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,9 +1,7 @@
 """A prepared model's folder, opened for batching."""
 
-import hashlib
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from dispatchd.core.errors import Unusable
@@ -15,25 +13,17 @@ from dispatchd.engine.batch.stepper import Stepper, cache_shape
 from dispatchd.engine.batch.turns import Turns
 from dispatchd.engine.chat import compile_template
 from dispatchd.engine.folder import ModelFolder, read_folder
-from dispatchd.engine.parse import parse
+from dispatchd.engine.prepare.manifest import FILE_NAME, Manifest, read_manifest
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.session import RUNTIME, Session, open_session
 
-MANIFEST = "manifest.json"
 POOL_TOKENS_MIN = 256
 _POOL_SHARE = 2  # a pool may take this part of the memory
 
 
-class _Manifest(msgspec.Struct, frozen=True):
-    precision: str
-    vocab_size: int
-    context_tokens: int
-    result: dict[str, str]
-
-
 def is_prepared(folder: Path) -> bool:
     """Whether `prepare` made this folder."""
-    return (folder / MANIFEST).is_file()
+    return (folder / FILE_NAME).is_file()
 
 
 def open_batcher(
@@ -44,7 +34,7 @@ def open_batcher(
     Each slot may hold the model's whole context, or less where that would be more memory than
     `pool_bytes_max`, by default half of what there is.
     """
-    manifest = parse(folder / MANIFEST, _Manifest)
+    manifest = read_manifest(folder)
     model = read_folder(folder)
     encoder = PromptEncoder(model, compile_template(model))
     session = open_session(model.onnx, threads=threads)
@@ -61,7 +51,7 @@ def open_batcher(
 
 
 def _pool(
-    model: ModelFolder, manifest: _Manifest, session: Session, slots: int, bytes_max: int | None
+    model: ModelFolder, manifest: Manifest, session: Session, slots: int, bytes_max: int | None
 ) -> Pool:
     shape = cache_shape(session)
     context = min(manifest.context_tokens, model.context_tokens)
@@ -89,10 +79,9 @@ def _prove(stepper: Stepper, model: ModelFolder) -> None:
         raise Unusable(f"{model.onnx} gives scores that are no numbers: prepare it again.")
 
 
-def _determinism(manifest: _Manifest, session: Session) -> Determinism:
-    files = msgspec.json.encode(manifest.result, order="sorted")
+def _determinism(manifest: Manifest, session: Session) -> Determinism:
     return Determinism(
-        model_sha256=hashlib.sha256(files).hexdigest(),
+        model_sha256=manifest.model_hash,
         precision=manifest.precision,
         provider=session.device,
         cpu=cpu_features(),

@@ -15,7 +15,9 @@ from dispatchd.engine.batch.stepper import Stepper
 class Turns:
     """All sequences, and the steps that move them on; for one thread."""
 
-    def __init__(self, stepper: Stepper, pool: Pool, now_seconds: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, stepper: Stepper, pool: Pool, now_seconds: Callable[[], float] = monotonic
+    ) -> None:
         self._stepper = stepper
         self._now_seconds = now_seconds
         self._pool = pool
