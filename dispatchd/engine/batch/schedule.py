@@ -11,9 +11,9 @@ def next_reader(left: Sequence[int], chunks_read: int, seconds_spent: float) -> 
     """Which of the sequences whose prompts are unread reads a chunk now; None is: decode first.
 
     `left` has their unread tokens, in the order of arrival; `chunks_read` counts all that were
-    ever read, `seconds_spent` what those since the last decoding step took. Every other chunk is
-    the oldest sequence's, so that no long prompt starves; the others go where the first token is
-    nearest, so that no short prompt waits for a long one.
+    ever read, `seconds_spent` what those since the last decoding step took, 0 before the first.
+    Every other chunk is the oldest sequence's, so that no long prompt starves; the others go where
+    the first token is nearest, so that no short prompt waits for a long one.
     """
     if not left or seconds_spent >= READ_SECONDS_MAX:
         return None

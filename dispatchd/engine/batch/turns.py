@@ -38,10 +38,7 @@ class Turns:
         """Moves every sequence on by a token, or nearer to its first one."""
         self._sweep()
         self._admit()
-        started = self._now_seconds()
-        while (reader := self._next_reader(self._now_seconds() - started)) is not None:
-            self._read(reader)
-            self._sweep()
+        self._read_prompts()
         self._decode()
 
     def fail(self, error: Exception) -> None:
@@ -67,6 +64,15 @@ class Turns:
     def _admit(self) -> None:
         while self._waiting and not self._seating.full:
             self._seating.admit(self._waiting.popleft())
+
+    def _read_prompts(self) -> None:
+        started, spent = self._now_seconds(), 0.0
+        while (reader := self._next_reader(spent)) is not None:
+            self._read(reader)
+            self._sweep()
+            if not self._seating.decoding:
+                return  # nobody waits for the next token: see first what has arrived
+            spent = self._now_seconds() - started
 
     def _next_reader(self, seconds_spent: float) -> Sequence | None:
         reading = self._seating.reading
