@@ -1,5 +1,8 @@
 """The KV caches of all sequences: one array, in which each sequence has a slot."""
 
+import contextlib
+import mmap
+
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
@@ -34,9 +37,9 @@ class Pool:
         self.shape = shape
         self.slots = slots
         self.tokens = tokens
-        self._cache: Cache = np.zeros(
-            (shape.layers * 2, slots, shape.kv_heads, tokens, shape.head_size), dtype=shape.dtype
-        )
+        extent = (shape.layers * 2, slots, shape.kv_heads, tokens, shape.head_size)
+        memory = _unwritten(shape.token_bytes * slots * tokens)
+        self._cache: Cache = np.frombuffer(memory, dtype=shape.dtype).reshape(extent)
 
     def rows(self, first: int, count: int) -> list[Cache]:
         """For each layer its key, then its value: `count` slots in place, never a copy."""
@@ -51,3 +54,15 @@ class Pool:
         kept = self._cache[:, one, :, :end].copy()
         self.copy(other, one, 0, end)
         self._cache[:, other, :, :end] = kept
+
+
+def _unwritten(size_bytes: int) -> mmap.mmap | bytearray:
+    """Zeros that take memory page by page, as they are written."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return bytearray(size_bytes)
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # A huge page for the first token of each layer and head would be nearly all of the pool, and
+    # numpy asks for huge pages.
+    with contextlib.suppress(OSError, AttributeError):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory

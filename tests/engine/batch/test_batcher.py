@@ -18,7 +18,7 @@ from dispatchd.engine.request import Message, TextRequest
 from tests.engine.batch.conftest import Opened
 from tests.support.small_model import CONTEXT_TOKENS, prepare_small
 
-WORDS = "the blockchain is a shared ledger of gas and faucets what who node validator".split()
+WORDS = ["the", "blockchain", "is", "a", "shared", "ledger", "of", "gas", "and", "node", "what"]
 LIMIT_SECONDS = 20
 
 
