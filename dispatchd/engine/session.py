@@ -20,6 +20,7 @@ Array = npt.NDArray[np.generic]
 
 _CPU = ("CPUExecutionProvider",)
 _CUDA = ("CUDAExecutionProvider", *_CPU)
+RUNTIME = f"onnxruntime {ort.__version__}"
 _FATAL = 4  # what fails is raised as well, so ONNX Runtime need not print it
 
 
@@ -55,6 +56,10 @@ class Session:
         """The array, put where the graph will read it."""
         return Tensor(ort.OrtValue.ortvalue_from_numpy(array, self.device))
 
+    def bind(self) -> "Binding":
+        """A binding without any array yet."""
+        return Binding(self._session)
+
     def run(
         self, feed: Mapping[str, Tensor], fetch: str, keep: Iterable[str] = ()
     ) -> tuple[Array, dict[str, Tensor]]:
@@ -69,6 +74,37 @@ class Session:
         self._session.run_with_iobinding(binding)
         fetched, *values = binding.get_outputs()
         return fetched.numpy(), dict(zip(kept, map(Tensor, values), strict=True))
+
+
+class Binding:
+    """Arrays of this machine's memory that a graph reads and writes where they are."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._arrays: dict[str, Array] = {}
+
+    def read(self, name: str, array: Array) -> None:
+        """The input is that contiguous array, as it is when the graph runs."""
+        self._binding.bind_input(name, **self._place(name, array))
+
+    def write(self, name: str, array: Array) -> None:
+        """The output goes to that contiguous array, which may be an input's as well."""
+        self._binding.bind_output(name, **self._place(name, array))
+
+    def run(self) -> None:
+        """Runs the graph once."""
+        self._session.run_with_iobinding(self._binding)
+
+    def _place(self, name: str, array: Array) -> dict[str, object]:
+        self._arrays[name] = array  # which keeps its memory
+        return {
+            "device_type": "cpu",
+            "device_id": 0,
+            "element_type": array.dtype.type,
+            "shape": array.shape,
+            "buffer_ptr": array.ctypes.data,
+        }
 
 
 def provider_choices() -> list[tuple[str, ...]]:
