@@ -17,7 +17,7 @@ from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library, plain_name
 from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.preparing import prepare_again, prepare_folder
-from dispatchd.engine.pull import Plan, Pull
+from dispatchd.engine.pull import Plan, Pull, repo_of
 from dispatchd.sdk.errors import NetworkFailed, VerificationFailed
 
 _STEPS = 1000
@@ -35,7 +35,7 @@ def pull(
     """Brings a model here and prepares it."""
     with _exit_codes():
         pulling = Pull(library, Hub())
-        with library.locked(model):
+        with library.locked(repo_of(model)):
             plan = pulling.plan(model, revision, name, _rounded(precision))
             _tell_plan(plan)
             if plan.ready:

@@ -4,6 +4,7 @@ Endpoint, token, offline switch and proxy are huggingface-hub's own: `HF_ENDPOIN
 the token it keeps on disk), `HF_HUB_OFFLINE`, `HTTPS_PROXY`.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ from dispatchd import __version__
 from dispatchd.core.errors import Unusable
 
 _UNAUTHORIZED, _FORBIDDEN, _OK = 401, 403, 200
+_COMMIT = re.compile(r"[0-9a-fA-F]{40,64}")  # it names a folder
+_CHECK_ENDPOINT = "check HF_ENDPOINT"
 _SHA256_DIGITS, _SHA1_DIGITS = 64, 40
 
 # The node sends nothing about its machine to anybody; this is huggingface-hub's own switch for it.
@@ -80,7 +83,7 @@ class Hub:
 
     def listing(self, repo: str, revision: str) -> Listing:
         """What the repository holds there; `HubAway` if nobody answers, Unusable if it is none."""
-        with self._told(repo, revision):
+        with self._told(repo, revision), self._understood():
             info = self._api.model_info(
                 repo,
                 revision=revision,
@@ -113,10 +116,20 @@ class Hub:
                 place += len(piece)
 
     def _read(self, info: ModelInfo, repo: str, revision: str) -> Listing:
-        files = tuple(_file(sibling) for sibling in info.siblings or ())
-        if info.sha is None or any(file is None for file in files):
-            raise Unusable(f"{self.endpoint} does not say what {repo} holds: is it a model hub?")
-        return Listing(repo, revision, info.sha, tuple(file for file in files if file is not None))
+        files = [_file(sibling) for sibling in info.siblings or ()]
+        known = tuple(file for file in files if file is not None)
+        if not info.sha or not _COMMIT.fullmatch(info.sha) or len(known) < len(files):
+            raise Unusable(f"{self.endpoint} does not say what {repo} holds: {_CHECK_ENDPOINT}.")
+        return Listing(repo, revision, info.sha, known)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except HFValidationError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Unusable(f"{self.endpoint} is no model hub: {_CHECK_ENDPOINT}.") from None
 
     @contextmanager
     def _told(self, repo: str, revision: str) -> Iterator[None]:
@@ -137,7 +150,7 @@ class Hub:
             raise self._refusal(repo, error) from None
         except OfflineModeIsEnabled:
             raise HubAway("The hub is switched off (HF_HUB_OFFLINE).") from None
-        except httpx2.RequestError as error:
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
             reason = str(error).strip() or type(error).__name__
             raise HubAway(f"{self.endpoint} does not answer ({reason}).") from None
 

@@ -19,6 +19,7 @@ from dispatchd.engine.catalog import ModelCard, bytes_in, embedded, pulled
 from dispatchd.engine.short_names import short_name, short_name_of
 
 _SOURCES = ".sources"
+_ANY_WEIGHTS = "*/*/*.safetensors*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _UNWELCOME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -52,11 +53,12 @@ class Library:
     def unfinished(self) -> list[Unfinished]:
         """Repositories that were pulled in part, or never prepared."""
         prepared = {_folder_name(card.repo) for card in self.cards() if card.repo}
-        folders = sorted((self.home / _SOURCES).glob("*--*/"))
+        weights = (self.home / _SOURCES).glob(_ANY_WEIGHTS)
+        folders = sorted({file.parents[1] for file in weights})
         return [
             Unfinished(folder.name.replace("--", "/", 1), bytes_in(folder))
             for folder in folders
-            if folder.is_dir() and folder.name not in prepared
+            if folder.name not in prepared
         ]
 
     def name_for(self, repo: str, wanted: str | None) -> str:
@@ -91,10 +93,11 @@ class Library:
         folders = [folder for folder in self._sources(repo).glob("*/") if folder.is_dir()]
         return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
 
-    def forget_others(self, repo: str, commit: str) -> None:
-        """Removes the published files of all other commits."""
+    def forget_unused(self, repo: str) -> None:
+        """Removes the published files of commits that no prepared model was made from."""
+        used = {card.revision for card in self.cards() if card.repo == repo}
         for folder in self.sources(repo):
-            if folder.name != commit:
+            if folder.name not in used:
                 shutil.rmtree(folder)
 
     def remove(self, name: str) -> int:
@@ -122,21 +125,31 @@ class Library:
         """Keeps other commands away from what belongs to a repository."""
         places = self.home / _SOURCES
         try:
-            places.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(places)
             lock = FileLock(places / f".{_folder_name(repo)}.lock")
-            with lock.acquire(timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout:
             raise Unusable(
                 f"Another dispatchd is at work on {repo}: wait until it is done."
             ) from None
-        except PermissionError as error:
+        except OSError as error:
             raise Unusable(
                 f"{self.home} cannot be written ({error.strerror}): choose another --data-dir."
             ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _sources(self, repo: str) -> Path:
         return self.home / _SOURCES / _folder_name(repo)
+
+
+def make_private(folder: Path) -> None:
+    """Makes the folder and those above it that are missing, for their owner alone."""
+    for each in [*reversed(folder.parents), folder]:
+        if not each.is_dir():
+            each.mkdir(exist_ok=True, mode=0o700)
 
 
 def plain_name(text: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import ModelCard, describe
-from dispatchd.engine.library import Library, plain_name
+from dispatchd.engine.library import Library, make_private, plain_name
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.prepare import prepare
@@ -80,7 +80,7 @@ def prepare_again(
 
 def check_room(home: Path, needed_bytes: int) -> None:
     """Unusable if the disk has less room than that."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(home)
     free = shutil.disk_usage(home).free
     if free < needed_bytes * _SLACK:
         raise Unusable(

@@ -9,7 +9,7 @@ from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import ModelCard, describe
 from dispatchd.engine.download import Downloads, Progress
 from dispatchd.engine.hub import Hub, HubAway, HubFile, Listing, cached_listing
-from dispatchd.engine.library import Library
+from dispatchd.engine.library import Library, make_private
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.prepare import prepare
@@ -51,7 +51,7 @@ class Pull:
 
         Raises `HubAway` or Unusable.
         """
-        repo = _repo(wanted)
+        repo = repo_of(wanted)
         kept_as = self._library.name_for(repo, name)
         listing, offline = self._listing(repo, revision)
         source = self._library.source(listing.repo, listing.commit)
@@ -97,7 +97,7 @@ class Pull:
             revision=plan.listing.commit,
             progress=progress,
         )
-        self._library.forget_others(plan.listing.repo, plan.listing.commit)
+        self._library.forget_unused(plan.listing.repo)
         return describe(target)
 
     def _downloads(self, listing: Listing, source: Path) -> Downloads:
@@ -116,7 +116,7 @@ class Pull:
                 ) from None
             listing, offline = known, str(away)
         folder = self._library.source(repo, listing.commit)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         (folder / _LISTING).write_bytes(msgspec.json.encode(listing))
         return listing, offline
 
@@ -136,7 +136,8 @@ class Pull:
         return (card.revision, card.precision) == (listing.commit, precision)
 
 
-def _repo(wanted: str) -> str:
+def repo_of(wanted: str) -> str:
+    """The repository of a short name, or the one that is named; Unusable if it is neither."""
     published = short_name(wanted)
     if published:
         return published.repo

@@ -139,6 +139,9 @@ def test_exit_codes(models: Run, hub: FakeHub) -> None:
     offline = models("pull", "other/model", HF_HUB_OFFLINE="1")
     assert offline.returncode == 3
     assert "HF_HUB_OFFLINE" in offline.stderr
+    no_folder = models("pull", REPO, DISPATCHD_DATA_DIR="/dev/null/x")
+    assert no_folder.returncode == 2
+    assert "choose another --data-dir" in no_folder.stderr
     nothing = models("prepare", "nothing")
     assert nothing.returncode == 2
     assert "dispatchd models pull nothing" in nothing.stderr

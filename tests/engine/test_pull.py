@@ -183,6 +183,7 @@ def test_a_gated_repository(library: Library, hub: FakeHub) -> None:
     pull = pulling(library, hub, "right")
     pull.download(pull.plan(REPO, "main", None, "int8"), lambda _: None)
     assert hub.tokens_elsewhere == []
+    assert library.unfinished()[0].repo == REPO
 
 
 def test_without_a_hub_what_is_here_will_do(library: Library, hub: FakeHub) -> None:
@@ -200,6 +201,19 @@ def test_nobody_answers(library: Library) -> None:
         pass
     with pytest.raises(HubAway, match="does not answer"):
         pulled(library, gone)
+
+
+@pytest.mark.parametrize("reply", ["<html>", "[]", "{}", '{"id":"x","sha":"../up"}'])
+def test_what_answers_is_no_hub(library: Library, hub: FakeHub, reply: str) -> None:
+    hub.reply = reply
+    with pytest.raises(Unusable, match="check HF_ENDPOINT"):
+        pulled(library, hub)
+
+
+def test_an_endpoint_that_is_no_address(library: Library) -> None:
+    for endpoint in ("nowhere", "http://[", "ftp://x"):
+        with pytest.raises(HubAway, match="does not answer"):
+            Pull(library, Hub(endpoint)).plan(REPO, "main", None, "int8")
 
 
 def test_switched_off(library: Library, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +317,26 @@ def test_removing(library: Library, hub: FakeHub) -> None:
         library.remove("Tiny-Chat")
     with pytest.raises(Unusable, match="embedded"):
         library.remove("demo-chat-3m")
+
+
+def test_two_names_of_one_repository(library: Library, hub: FakeHub) -> None:
+    pulled(library, hub)
+    hub.repos[REPO] = Repo(published(seed=1), COMMIT[::-1])
+    pull = pulling(library, hub)
+    plan = pull.plan(REPO, "main", "newer", "int8")
+    pull.download(plan, lambda _: None)
+    pull.prepare(plan, lambda _: None)
+    assert {folder.name for folder in library.sources(REPO)} == {COMMIT, COMMIT[::-1]}
+    library.remove("newer")
+    assert find("Tiny-Chat", library.home).revision == COMMIT
+    assert prepare_again(library, find("Tiny-Chat", library.home), "int4", lambda _: None)
+
+
+def test_folders_are_for_their_owner_alone(library: Library, hub: FakeHub) -> None:
+    library.home = library.home / "deep" / "models"
+    pulled(library, hub)
+    folders = [library.home.parent, library.home, *library.sources(REPO)]
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
 
 
 def test_removing_what_was_pulled_in_part(library: Library, hub: FakeHub) -> None:

@@ -32,7 +32,8 @@ class FakeHub:
     """Serves repositories; large files from "another host", as the real one does.
 
     `breaks` has, for a file, after how many bytes each of the next answers breaks off; `corrupt`
-    the files that arrive damaged; `ranges` whether an answer may begin in the middle.
+    the files that arrive damaged; `ranges` whether an answer may begin in the middle. `status` and
+    `reply` stand for any other answer.
     """
 
     def __init__(self, port: int) -> None:
@@ -44,6 +45,7 @@ class FakeHub:
         self.corrupt: set[str] = set()
         self.ranges = True
         self.status: int | None = None
+        self.reply: str | None = None
         self.asked: list[tuple[str, str | None]] = []
         self._news = threading.Condition()
         self.sent_bytes = 0
@@ -69,9 +71,11 @@ class FakeHub:
     async def _info(self, request: web.Request) -> web.Response:
         name, revision = request.match_info["repo"], request.match_info["revision"]
         self._note(request.path, None)
-        if (refusal := self._refusal(request, name)) is not None:
-            return refusal
-        repo = self.repos[name]
+        if self.reply is not None:
+            return web.Response(text=self.reply, content_type="application/json")
+        if name not in self.repos or self.status is not None:
+            return self._refusal(request, name) or web.Response(status=500)
+        repo = self.repos[name]  # what a gated repository holds is no secret
         if revision not in {"main", repo.commit}:
             return web.Response(status=404, headers={"X-Error-Code": "RevisionNotFound"})
         siblings = [_sibling(name, content) for name, content in repo.files.items()]
