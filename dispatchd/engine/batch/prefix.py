@@ -46,9 +46,10 @@ class Prefixes:
     def shared(self, prompt: Ids) -> list[int]:
         """For each slot, how much of the prompt it knows, in tokens.
 
-        At least the last token of a prompt is always read, for its scores are wanted.
+        The last token of a prompt is always read, for its scores are wanted, and never alone: see
+        `schedule.chunk_end`.
         """
-        most = (len(prompt) - 1) // self._chunk * self._chunk
+        most = max(0, len(prompt) - 2) // self._chunk * self._chunk
         differ = self._ids[:, :most] != prompt[:most]
         same = np.where(differ.any(axis=1), differ.argmax(axis=1), most) if most else 0
         tokens = np.minimum(same, self._known) // self._chunk * self._chunk

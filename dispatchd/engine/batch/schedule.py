@@ -26,9 +26,14 @@ def chunk_end(start: int, prompt_tokens: int) -> int:
     """Where the chunk that starts there ends.
 
     Chunks lie at multiples of their size whatever else happens, and so a prompt is always cut
-    alike: its keys and values are the same bits in any company.
+    alike: its keys and values are the same bits in any company. A last chunk of one token takes
+    another from the chunk before it, since products with a single row are rounded otherwise; so
+    the bits do not depend on the size of chunks either.
     """
-    return min((start // CHUNK_TOKENS + 1) * CHUNK_TOKENS, prompt_tokens)
+    end = (start // CHUNK_TOKENS + 1) * CHUNK_TOKENS
+    if end == prompt_tokens - 1 and start < end - 1:
+        return end - 1
+    return end if end < prompt_tokens - 1 else prompt_tokens
 
 
 def best_seat(free: Iterable[int], shared: Sequence[int], known: Sequence[int]) -> int:

@@ -4,6 +4,10 @@ Inputs: `input_ids` int64 [n, s]; `seqlens_k` int32 [n], each row's length after
 one; `total_sequence_length` int32 [], the longest row's length; `past_key_values.{i}.key` and
 `.value` [n, kv_heads, max_len, head_size]. Outputs: `logits` float32 [n, vocab] of each row's
 last position; `present.{i}.key` and `.value`, for which the same buffers must be bound.
+
+With more than one token a step (s > 1), a row that has a past must be alone (n = 1). The numbers
+do not depend on how a prompt is cut, as long as no piece of it is a single token: for s = 1,
+attention adds up in another order.
 """
 
 from collections.abc import Callable

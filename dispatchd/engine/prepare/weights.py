@@ -1,10 +1,9 @@
 """Published safetensors, read a block at a time so that no matrix is ever whole in memory."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -156,10 +155,10 @@ def _tensors(path: Path) -> dict[str, _Tensor]:
             raise Unusable(f"{path} is no safetensors file: fetch it again.")
         header = file.read(length)
     try:
-        loose = json.loads(header)
+        loose = msgspec.json.decode(header, type=dict[str, Any])
         loose.pop("__metadata__", None)
         entries = msgspec.convert(loose, dict[str, _Entry])
-    except (ValueError, AttributeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unusable(
             f"{path} is no safetensors file ({plain_sentence(error)}): fetch it again."
         ) from error

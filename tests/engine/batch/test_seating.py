@@ -128,7 +128,7 @@ def test_prompts_that_begin_alike_are_read_once() -> None:
 
 def test_what_a_finished_sequence_left_is_still_of_use() -> None:
     house = House()
-    first, second = Words([*range(8), 9]), Words([*range(8), 10])
+    first, second = Words([*range(8), 9, 9]), Words([*range(8), 10, 9])
     for sequence in (first, second):
         house.seating.admit(sequence)
         while sequence.unread:

