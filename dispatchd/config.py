@@ -45,10 +45,11 @@ class Option(Struct, frozen=True):
 _DATA_DIR = Option(
     "--data-dir",
     ("DISPATCHD_DATA_DIR",),
-    "Folder for the database and the keys.",
+    "Folder for the database, the keys and the models that are pulled.",
     default=platformdirs.user_data_dir("dispatchd", appauthor=False),
     shown_default="the platform's user data folder",
 )
+_MODELS = "models"
 _OWN_KEY = "own-worker-key.json"
 _FAR_KEY = "worker-key.json"
 
@@ -66,7 +67,7 @@ def _key_option(name: str) -> Option:
 _MODEL = Option(
     "--model",
     ("DISPATCHD_MODEL",),
-    "Language model: an embedded name or a folder.",
+    "Language model: an embedded or pulled name, or a folder.",
     default=DEFAULT_LLM,
 )
 _SLOTS = Option(
@@ -207,12 +208,15 @@ WORKER_OPTIONS = (
     _LOG_LEVEL,
 )
 
+MODELS_OPTIONS = (_DATA_DIR,)
+
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
     """What a worker needs to know, near or far."""
 
     key_path: Path
     model: str
+    models_dir: Path
     slots: int
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
@@ -374,9 +378,15 @@ def limits_of(settings: Sequence[str]) -> Limits:
     return limits
 
 
+def models_dir(data_dir: str) -> Path:
+    """Where pulled models live."""
+    return Path(data_dir).expanduser() / _MODELS
+
+
 def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
     return WorkerConfig(
         key_path=Path(values["key"] or key_path).expanduser(),
         model=values["model"],
+        models_dir=models_dir(values["data_dir"]),
         slots=values["slots"],
     )

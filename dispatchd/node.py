@@ -33,7 +33,7 @@ from dispatchd.core.keys import WorkerKey
 from dispatchd.core.limits import Limits
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import load_classifier
-from dispatchd.engine.generate import load_text_model
+from dispatchd.engine.load import load_language_model
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
@@ -268,8 +268,12 @@ def _hire(config: WorkerConfig) -> Crew:
     models: list[str] = []
     slots: list[Slots] = []
     if JobType.LLM_INFER in config.capabilities:
-        card = find(config.model)
-        model = load_text_model(card.path, threads=_threads(card.bytes_on_disk, config.slots))
+        card = find(config.model, config.models_dir)
+        model = load_language_model(
+            card.path,
+            threads=_threads(card.bytes_on_disk, config.slots),
+            slots=config.slots,
+        )
         executors[JobType.LLM_INFER] = LlmExecutor(model, config.slots)
         models.append(f"{model.name} on {model.device}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots))

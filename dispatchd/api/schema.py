@@ -97,6 +97,9 @@ class LlmPayload(Struct, frozen=True):
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=16)] | None = None
     ignore_eos: bool | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    stop_token_ids: Annotated[list[int], Meta(max_length=64)] | None = None
 
     def __post_init__(self) -> None:
         """A number such as 256.0 is whole, whatever printed it."""

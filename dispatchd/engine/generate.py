@@ -15,7 +15,7 @@ from dispatchd.engine.decoder import Decoder, Scores, Sequencer, open_decoder
 from dispatchd.engine.folder import ModelFolder, read_folder
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
-from dispatchd.engine.sampling import draw, seeded
+from dispatchd.engine.sampling import draw, penalise, seeded
 from dispatchd.engine.stop import StopStrings
 from dispatchd.engine.text import Detokenizer
 
@@ -99,10 +99,11 @@ class _Tokens:
         request: TextRequest,
         closed: threading.Event,
     ) -> None:
-        self._folder = folder
         self._sequence = sequence
         self._request = request
         self._chance = seeded(request.seed)
+        self._stop_ids = folder.stop_ids | request.stop_ids
+        self._penalty = request.repetition_penalty or folder.repetition_penalty
         self._closed = closed
         self.made = 0
         self.finish_reason: FinishReason = "length"
@@ -112,9 +113,9 @@ class _Tokens:
         seen = np.array(prompt, dtype=np.int64)
         scores = self._read(prompt)
         while scores is not None:
-            token = self._draw(penalised(scores, seen, self._folder.repetition_penalty))
+            token = self._draw(penalised(scores, seen, self._penalty))
             self.made += 1
-            if token not in self._folder.stop_ids:
+            if token not in self._stop_ids:
                 yield token
             elif not self._request.ignore_eos:
                 self.finish_reason = "stop"
@@ -141,6 +142,7 @@ class _Tokens:
             temperature=wanted.temperature,
             top_k=wanted.top_k,
             top_p=wanted.top_p,
+            min_p=wanted.min_p,
         )
 
 
@@ -166,8 +168,7 @@ def penalised(scores: Scores, seen: npt.NDArray[np.int64], penalty: float) -> Sc
     if penalty == 1.0:
         return scores
     scores = scores.copy()
-    of_seen = scores[seen]
-    scores[seen] = np.where(of_seen < 0, of_seen * penalty, of_seen / penalty)
+    penalise(scores, seen, penalty)
     return scores
 
 

@@ -13,8 +13,10 @@ class Message(Struct, frozen=True):
 class TextRequest(Struct, frozen=True):
     """A conversation to go on with, and how; whoever makes it has checked its limits.
 
-    `max_tokens` is at least one. A temperature of 0 is greedy decoding, a `top_k` of 0 no limit.
-    The same seed draws the same text, whatever else runs. No stop string is empty.
+    `max_tokens` is at least one. A temperature of 0 is greedy decoding, a `top_k` of 0 no limit,
+    nor is a `min_p` of 0; a `repetition_penalty` of None is the model's own. `stop_ids` are tokens
+    that end the text besides the model's. The same seed draws the same text, whatever else runs. No
+    stop string is empty.
     """
 
     messages: tuple[Message, ...]
@@ -25,3 +27,6 @@ class TextRequest(Struct, frozen=True):
     seed: int = 0
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    min_p: float = 0.0
+    repetition_penalty: float | None = None
+    stop_ids: frozenset[int] = frozenset()

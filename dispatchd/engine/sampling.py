@@ -1,4 +1,4 @@
-"""How the next token is drawn from a model's scores: temperature, then top-k, then top-p."""
+"""How the next token is drawn from scores: temperature, then top-k, then top-p, then min-p."""
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ def draw(
     temperature: float,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> int:
     """The next token; at temperature 0 the best one, the first of equals."""
     if temperature == 0:
@@ -34,7 +35,15 @@ def draw(
     pool = highest(scores, top_k) if 0 < top_k < scores.size else np.arange(scores.size)
     if top_p < 1:
         pool = pool[nucleus(scores[pool], temperature, top_p)]
+    if min_p > 0:
+        pool = pool[weights(scores[pool], temperature) >= min_p]  # the best one weighs 1
     return int(pool[pick(weights(scores[pool], temperature), chance.random())])
+
+
+def penalise(scores: Scores, seen: Ids, penalty: float) -> None:
+    """Makes every token already seen less likely, in place, as transformers does it."""
+    of_seen = scores[seen]
+    scores[seen] = np.where(of_seen < 0, of_seen * penalty, of_seen / penalty)
 
 
 def weights(scores: Scores, temperature: float) -> Weights:

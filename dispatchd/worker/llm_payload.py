@@ -11,6 +11,7 @@ from dispatchd.worker.payload import read_payload
 
 DEFAULT_MAX_TOKENS = 256
 STOP_STRINGS_MAX = 16
+STOP_TOKEN_IDS_MAX = 64
 
 _SEED_MIN, _SEED_MAX = -(2**63), 2**64 - 1
 # Some printers write 40 as 40.0.
@@ -44,8 +45,11 @@ class _Payload(Struct, frozen=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     top_k: _Whole | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
     seed: _Whole | None = None
     stop: str | Annotated[list[str], Meta(max_length=STOP_STRINGS_MAX)] | None = None
+    stop_token_ids: Annotated[list[int], Meta(max_length=STOP_TOKEN_IDS_MAX)] | None = None
     ignore_eos: bool | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +87,10 @@ def read_request(payload: str, *, model: str, spare_seed: int) -> TextRequest:
         temperature=asked.temperature or 0.0,
         top_p=asked.top_p or 1.0,
         top_k=int(asked.top_k or 0),
+        min_p=asked.min_p or 0.0,
+        repetition_penalty=asked.repetition_penalty,
         seed=spare_seed if asked.seed is None else int(asked.seed),
         stop=tuple(string for string in stop if string),
+        stop_ids=frozenset(asked.stop_token_ids or ()),
         ignore_eos=asked.ignore_eos or False,
     )

@@ -1,0 +1,20 @@
+"""Loads a language model's folder with the engine that suits its graph."""
+
+from pathlib import Path
+
+from dispatchd.engine.batch.batcher import Batcher
+from dispatchd.engine.batch.load import is_prepared, open_batcher
+from dispatchd.engine.batch.machine import compute_threads
+from dispatchd.engine.generate import TextModel, load_text_model
+
+LanguageModel = TextModel | Batcher
+
+
+def load_language_model(folder: Path, *, threads: int, slots: int) -> LanguageModel:
+    """The batcher for a prepared model, on all cores; for other graphs one thread a generation.
+
+    `threads` is for each of those generations. Unusable if the folder cannot be run.
+    """
+    if is_prepared(folder):
+        return open_batcher(folder, threads=compute_threads(), slots=slots)
+    return load_text_model(folder, threads=threads)

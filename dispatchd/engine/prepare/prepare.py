@@ -1,0 +1,152 @@
+"""A published model made into a folder that the batcher runs."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dispatchd.core.errors import Unusable
+from dispatchd.engine.parse import read_tokenizer
+from dispatchd.engine.prepare.architecture import Architecture, read_architecture
+from dispatchd.engine.prepare.graph import DecoderGraph, check_weights
+from dispatchd.engine.prepare.manifest import (
+    DATA_NAME,
+    FILE_NAME,
+    FORMAT,
+    GRAPH_NAME,
+    Manifest,
+    Precision,
+    Source,
+    hash_files,
+    write_manifest,
+)
+from dispatchd.engine.prepare.nodes import Nodes
+from dispatchd.engine.prepare.tensors import TensorFile
+from dispatchd.engine.prepare.weights import Weights, open_weights
+
+REQUIRED = ("config.json", "tokenizer.json")
+OPTIONAL = ("tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+
+# Shares of the time that the bar moves through; hashing and writing are both bound by the disk.
+_HASHED_SOURCE = 0.2
+_BUILT = 0.9
+
+# Of the result, at the least; int8 and int4 keep the embeddings in 2 bytes, which is left out here.
+_BYTES_A_NUMBER = {"fp32": 4, "fp16": 2, "int8": 1, "int4": 0.5}
+
+Progress = Callable[[float], None]
+
+
+def prepare(
+    source: Path,
+    target: Path,
+    precision: Precision,
+    *,
+    name: str,
+    source_repo: str | None = None,
+    revision: str | None = None,
+    progress: Progress = lambda _: None,
+) -> Manifest:
+    """Prepares the hub-layout folder `source` as the folder `target`, which replaces an older one.
+
+    `progress` hears the share that is done, rising to 1. `target` appears whole or not at all.
+    Raises Unusable with what is wrong: an architecture that is not known, weights that are
+    missing, a disk that is full.
+    """
+    architecture = read_architecture(source)
+    weights = open_weights(source)
+    check_weights(architecture, weights)
+    _check_tokenizer(source, architecture)
+    _check_target(target)
+    _check_room(target, weights, precision)
+    copied = [source / file for file in (*REQUIRED, *OPTIONAL) if (source / file).is_file()]
+    read = hash_files([*copied, *weights.files], _part(progress, 0.0, _HASHED_SOURCE))
+    with _replacing(target) as folder:
+        _build(folder, architecture, weights, precision, _part(progress, _HASHED_SOURCE, _BUILT))
+        for file in copied:
+            shutil.copyfile(file, folder / file.name)
+        manifest = Manifest(
+            format=FORMAT,
+            name=name,
+            source=Source(source_repo, revision, read),
+            architecture=architecture.family,
+            precision=precision,
+            layers=architecture.layers,
+            kv_heads=architecture.kv_heads,
+            head_size=architecture.head_size,
+            vocab_size=architecture.vocab_size,
+            context_tokens=architecture.context_tokens,
+            result=hash_files(folder.iterdir(), _part(progress, _BUILT, 1.0)),
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _build(
+    folder: Path,
+    architecture: Architecture,
+    weights: Weights,
+    precision: Precision,
+    progress: Progress,
+) -> None:
+    with (folder / DATA_NAME).open("wb") as data:
+        nodes = Nodes(TensorFile(data, DATA_NAME))
+        model = DecoderGraph(architecture, weights, precision, nodes, progress).build()
+    (folder / GRAPH_NAME).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _check_tokenizer(source: Path, architecture: Architecture) -> None:
+    words = read_tokenizer(source / "tokenizer.json").get_vocab_size()
+    if words > architecture.vocab_size:
+        raise Unusable(
+            f"{source / 'tokenizer.json'} knows {words} tokens, but the weights only"
+            f" {architecture.vocab_size}: the two belong to different models."
+        )
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not (target / FILE_NAME).is_file():
+        raise Unusable(f"{target} exists and is no prepared model: move it away first.")
+
+
+def _check_room(target: Path, weights: Weights, precision: Precision) -> None:
+    """Unusable if the disk clearly has no room for the result."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    needed = weights.numbers * _BYTES_A_NUMBER[precision]
+    if (free := shutil.disk_usage(target.parent).free) < needed:
+        raise Unusable(
+            f"{target} would need {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free."
+        )
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A new folder that takes the target's place once all went well, else leaves no trace."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    folder.chmod(0o755)
+    old = folder.with_name(f"{folder.name}.old")
+    try:
+        yield folder
+        for file in folder.iterdir():
+            _flush(file)
+        if target.exists():
+            target.rename(old)
+        folder.rename(target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise Unusable(f"{target} cannot be written ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _part(progress: Progress, start: float, end: float) -> Progress:
+    return lambda share: progress(start + share * (end - start))
