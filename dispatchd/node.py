@@ -267,12 +267,14 @@ def _hire(config: WorkerConfig) -> Crew:
     executors: dict[JobType, Executor] = {}
     models: list[str] = []
     slots: list[Slots] = []
+    served: tuple[str, ...] = ()
     if JobType.LLM_INFER in config.capabilities:
         card = find(config.model)
         jobs = config.slots or default_slots(card.path)
         threads = _threads(card.bytes_on_disk, jobs)
         model = load_language_model(card.path, threads=threads, slots=jobs)
         executors[JobType.LLM_INFER] = LlmExecutor(model, jobs)
+        served = (model.name,)
         models.append(f"{model.name} on {model.device}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), jobs))
     if JobType.TASK in config.capabilities:
@@ -291,7 +293,7 @@ def _hire(config: WorkerConfig) -> Crew:
         provider_type=config.provider_type,
         slots=tuple(slots),
         version=__version__,
-        models=(config.model,) if JobType.LLM_INFER in config.capabilities else (),
+        models=served,
     )
     return Crew(key, lock, worker_card, executors, tuple(models))
 
