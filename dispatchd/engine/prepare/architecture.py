@@ -177,7 +177,7 @@ def _rope(path: Path, config: _Config) -> Rope:
 
 def _scaling(path: Path, given: dict[str, Any]) -> LinearScaling | Llama3Scaling | None:
     kind = given.get("rope_type") or given.get("type") or "default"
-    shape: type[LinearScaling] | type[Llama3Scaling]
+    shape: type[LinearScaling | Llama3Scaling]
     match kind:
         case "default":
             return None

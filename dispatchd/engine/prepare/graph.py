@@ -4,6 +4,10 @@ Inputs: `input_ids` int64 [n, s]; `seqlens_k` int32 [n], each row's length after
 one; `total_sequence_length` int32 [], the longest row's length; `past_key_values.{i}.key` and
 `.value` [n, kv_heads, max_len, head_size]. Outputs: `logits` float32 [n, vocab] of each row's
 last position; `present.{i}.key` and `.value`, for which the same buffers must be bound.
+
+With more than one token a step (s > 1), a row that has a past must be alone (n = 1). The numbers
+do not depend on how a prompt is cut, as long as no piece of it is a single token: for s = 1,
+attention adds up in another order.
 """
 
 from collections.abc import Callable
@@ -13,9 +17,9 @@ import onnx
 from onnx import TensorProto, helper
 
 from dispatchd.engine.prepare.architecture import Architecture
+from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
 from dispatchd.engine.prepare.product import (
-    Precision,
     multiply_plain,
     plain_matrix,
     products,
@@ -48,7 +52,7 @@ class DecoderGraph:
         self._weights = weights
         self._nodes = nodes
         self._precision = precision
-        self._kind: type[np.float32] | type[np.float16] = (
+        self._kind: type[np.float32 | np.float16] = (
             np.float16 if precision == "fp16" else np.float32
         )
         self._product, self._head_product = products(precision)
@@ -63,9 +67,7 @@ class DecoderGraph:
             prefix = f"model.layers.{layer}"
             stream, normal = self._norm(f"{prefix}.input_layernorm.weight", stream, branch)
             branch = self._attend(layer, normal)
-            stream, normal = self._norm(
-                f"{prefix}.post_attention_layernorm.weight", stream, branch
-            )
+            stream, normal = self._norm(f"{prefix}.post_attention_layernorm.weight", stream, branch)
             branch = self._feed_forward(f"{prefix}.mlp", normal)
             self._progress((layer + 1) / (model.layers + 1))
         _, normal = self._norm(FINAL_NORM, stream, branch)
@@ -125,9 +127,7 @@ class DecoderGraph:
             do_rotary=1,
             local_window_size=_NO_WINDOW if window is None else window,
         )
-        return self._linear(
-            f"{prefix}.o", attended, [f"{prefix}.o_proj"], biased=model.output_bias
-        )
+        return self._linear(f"{prefix}.o", attended, [f"{prefix}.o_proj"], biased=model.output_bias)
 
     def _split(self, prefix: str, joined: str) -> tuple[str, str, str]:
         """Query, key and value, each head of the first two normed on its own."""
@@ -166,7 +166,7 @@ class DecoderGraph:
         """Logits float32 [n, vocab] of the last position of each row."""
         last = self._nodes.constant("last", np.array(_LAST, np.int64))
         rows = self._nodes.add("Gather", [normal, last], axis=1)
-        if self._precision in {"fp32", "fp16"} and EMBEDDING == self.head:
+        if self._precision in {"fp32", "fp16"} and self.head == EMBEDDING:
             # Tied, and stored alike: one table serves both ends.
             logits = multiply_plain(self._nodes, rows, EMBEDDING)
         else:
@@ -217,7 +217,7 @@ def ports(
 ) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     """The graph's declared inputs and outputs."""
     port = helper.make_tensor_value_info
-    cache = ["n", model.kv_heads, "max_len", model.head_size]
+    cache: list[str | int | None] = ["n", model.kv_heads, "max_len", model.head_size]
     pairs = [f"{layer}.{part}" for layer in range(model.layers) for part in ("key", "value")]
     inputs = [
         port("input_ids", TensorProto.INT64, ["n", "s"]),

@@ -1,6 +1,7 @@
 """A graph under construction: nodes, constants, and weights that go straight to their file."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Nodes:
         *,
         outputs: Sequence[str] = (),
         domain: str = "",
-        **attributes: object,
+        **attributes: Any,
     ) -> str:
         """A node; its first output, which is named after the node unless `outputs` says other."""
         name = f"{op}_{len(self._nodes)}"

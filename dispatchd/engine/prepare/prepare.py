@@ -33,6 +33,9 @@ OPTIONAL = ("tokenizer_config.json", "chat_template.jinja", "generation_config.j
 _HASHED_SOURCE = 0.2
 _BUILT = 0.9
 
+# Of the result, at the least; int8 and int4 keep the embeddings in 2 bytes, which is left out here.
+_BYTES_A_NUMBER = {"fp32": 4, "fp16": 2, "int8": 1, "int4": 0.5}
+
 Progress = Callable[[float], None]
 
 
@@ -57,7 +60,7 @@ def prepare(
     check_weights(architecture, weights)
     _check_tokenizer(source, architecture)
     _check_target(target)
-    _check_room(target, weights)
+    _check_room(target, weights, precision)
     copied = [source / file for file in (*REQUIRED, *OPTIONAL) if (source / file).is_file()]
     read = hash_files([*copied, *weights.files], _part(progress, 0.0, _HASHED_SOURCE))
     with _replacing(target) as folder:
@@ -108,9 +111,14 @@ def _check_target(target: Path) -> None:
         raise Unusable(f"{target} exists and is no prepared model: move it away first.")
 
 
-def _check_room(target: Path, weights: Weights) -> None:
-    """Unusable if the disk clearly cannot hold a result as large as what is read."""
+def _check_room(target: Path, weights: Weights, precision: Precision) -> None:
+    """Unusable if the disk clearly has no room for the result."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    needed = weights.numbers * _BYTES_A_NUMBER[precision]
+    if (free := shutil.disk_usage(target.parent).free) < needed:
+        raise Unusable(
+            f"{target} would need {needed / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free."
+        )
 
 
 @contextmanager

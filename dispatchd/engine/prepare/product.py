@@ -1,15 +1,14 @@
 """Products of activations and weights, one way for each precision."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
 from dispatchd.engine.prepare.quantize import INT8_MAX, blockwise, rowwise_int8
 from dispatchd.engine.prepare.weights import Matrix
-
-Precision = Literal["fp32", "fp16", "int8", "int4"]
 
 INT4_BLOCK = 32
 _UINT8_MIDDLE = 128
@@ -68,7 +67,9 @@ def plain_matrix(
 def _int8(nodes: Nodes, name: str, x: str, matrix: Matrix) -> str:
     """8-bit weights with a scale a row, and 8-bit activations with a scale of their own a row.
 
-    So a token's result does not depend on what stands beside it in the batch.
+    So a token's result does not depend on what stands beside it in the batch. Sums are whole
+    numbers, the same on every CPU; one without VNNI needs the session option that `open_session`
+    sets, or it lets them overflow.
     """
     codes, scales = _int8_weights(nodes, name, matrix)
     step = nodes.constant("int8_step", np.array(1 / INT8_MAX, np.float32))

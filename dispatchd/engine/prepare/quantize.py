@@ -11,7 +11,7 @@ INT8_MAX = 127
 
 
 def rowwise_int8(rows: Floats) -> tuple[SignedBytes, Floats]:
-    """Codes int8 [n, k] and scales float32 [n]: a row is its codes times its scale."""
+    """Codes int8 [n, k] and scales float32 [n]: a weight is its code times its row's scale."""
     scales = np.abs(rows).max(axis=1) / np.float32(INT8_MAX)
     # A row of zeros has codes of zero under any scale.
     safe = np.where(scales > 0, scales, np.float32(1))
@@ -19,7 +19,7 @@ def rowwise_int8(rows: Floats) -> tuple[SignedBytes, Floats]:
 
 
 def blockwise(rows: Floats, bits: int, block: int) -> tuple[Bytes, Floats]:
-    """Codes uint8 [n, blocks, block * bits / 8] and scales float32 [n, blocks], as MatMulNBits reads.
+    """Codes uint8 [n, blocks, block * bits / 8], scales float32 [n, blocks], for MatMulNBits.
 
     A weight is (code - 2^(bits-1)) times its block's scale; two 4-bit codes share a byte, the
     lower one first. A last block that k does not fill is filled with zeros.
@@ -29,10 +29,14 @@ def blockwise(rows: Floats, bits: int, block: int) -> tuple[Bytes, Floats]:
     scales = _scales(blocks, middle)
     codes = _codes(blocks, scales, middle)
     scales = _refitted(blocks, codes, scales)
-    stored = (codes + middle).astype(np.uint8)
-    if bits == 4:
-        stored = stored[..., 0::2] | (stored[..., 1::2] << 4)
-    return stored, scales
+    stored: Bytes = (codes + middle).astype(np.uint8)
+    return (_paired(stored) if bits == 4 else stored), scales
+
+
+def _paired(codes: Bytes) -> Bytes:
+    """Two 4-bit codes a byte."""
+    pairs: Bytes = codes[..., 0::2] | np.left_shift(codes[..., 1::2], 4)
+    return pairs
 
 
 def _blocks(rows: Floats, block: int) -> Floats:

@@ -34,9 +34,7 @@ def tables(rope: Rope, head_size: int, positions: range) -> tuple[Floats, Floats
     return np.cos(exact).astype(np.float32), np.sin(exact).astype(np.float32)
 
 
-def _stretched(
-    plain: npt.NDArray[np.float64], scaling: Llama3Scaling
-) -> npt.NDArray[np.float64]:
+def _stretched(plain: npt.NDArray[np.float64], scaling: Llama3Scaling) -> npt.NDArray[np.float64]:
     """Long waves get `factor` times longer, short ones stay, those between go over smoothly."""
     turns = scaling.original_max_position_embeddings * plain / (2 * math.pi)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor

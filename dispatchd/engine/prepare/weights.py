@@ -1,10 +1,9 @@
 """Published safetensors, read a block at a time so that no matrix is ever whole in memory."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -19,7 +18,11 @@ Floats = npt.NDArray[np.float32]
 BLOCK_NUMBERS_MAX = 1 << 22  # 16 MiB as float32, and a few times that while it is rounded
 _HEADER_BYTES_MAX = 100_000_000  # the format's own limit
 _LENGTH_BYTES = 8
-_NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_NUMPY: dict[str, np.dtype[np.generic]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 
 _Offset = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -47,6 +50,7 @@ class Weights:
     def __init__(self, tensors: dict[str, _Tensor]) -> None:
         self._tensors = tensors
         self.files = sorted({tensor.path for tensor in tensors.values()})
+        self.numbers = sum(math.prod(tensor.shape) for tensor in tensors.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -80,7 +84,9 @@ class Weights:
     def stacked(self, names: Sequence[str]) -> "Matrix":
         """Matrices of as many columns each, one below the other, as one."""
         shapes = [self._tensors[name].shape for name in names]
-        return Matrix(self, dict(zip(names, (shape[0] for shape in shapes), strict=True)), shapes[0][1])
+        return Matrix(
+            self, dict(zip(names, (shape[0] for shape in shapes), strict=True)), shapes[0][1]
+        )
 
     def _read(self, name: str, start: int, stop: int) -> Floats:
         tensor = self._tensors[name]
@@ -149,10 +155,10 @@ def _tensors(path: Path) -> dict[str, _Tensor]:
             raise Unusable(f"{path} is no safetensors file: fetch it again.")
         header = file.read(length)
     try:
-        loose = json.loads(header)
+        loose = msgspec.json.decode(header, type=dict[str, Any])
         loose.pop("__metadata__", None)
         entries = msgspec.convert(loose, dict[str, _Entry])
-    except (ValueError, AttributeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unusable(
             f"{path} is no safetensors file ({plain_sentence(error)}): fetch it again."
         ) from error
