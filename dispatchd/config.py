@@ -74,7 +74,7 @@ _SLOTS = Option(
     "--slots",
     ("DISPATCHD_SLOTS",),
     "LLM_INFER jobs that run at once. TASK jobs have places of their own.",
-    default=1,
+    shown_default="16 with a prepared model, else 1",
 )
 _LOG_LEVEL = Option(
     "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
@@ -217,7 +217,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     key_path: Path
     model: str
     models_dir: Path
-    slots: int
+    slots: int | None  # None is as many as suit the model
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
 

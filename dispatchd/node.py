@@ -33,7 +33,7 @@ from dispatchd.core.keys import WorkerKey
 from dispatchd.core.limits import Limits
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import load_classifier
-from dispatchd.engine.load import load_language_model
+from dispatchd.engine.load import default_slots, load_language_model
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
@@ -267,16 +267,16 @@ def _hire(config: WorkerConfig) -> Crew:
     executors: dict[JobType, Executor] = {}
     models: list[str] = []
     slots: list[Slots] = []
+    served: tuple[str, ...] = ()
     if JobType.LLM_INFER in config.capabilities:
         card = find(config.model, config.models_dir)
-        model = load_language_model(
-            card.path,
-            threads=_threads(card.bytes_on_disk, config.slots),
-            slots=config.slots,
-        )
-        executors[JobType.LLM_INFER] = LlmExecutor(model, config.slots)
+        jobs = config.slots or default_slots(card.path)
+        threads = _threads(card.bytes_on_disk, jobs)
+        model = load_language_model(card.path, threads=threads, slots=jobs)
+        executors[JobType.LLM_INFER] = LlmExecutor(model, jobs)
+        served = (model.name,)
         models.append(f"{model.name} on {model.device}")
-        slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots))
+        slots.append(Slots(frozenset({JobType.LLM_INFER}), jobs))
     if JobType.TASK in config.capabilities:
         classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
         executors[JobType.TASK] = TaskExecutor(
@@ -293,7 +293,7 @@ def _hire(config: WorkerConfig) -> Crew:
         provider_type=config.provider_type,
         slots=tuple(slots),
         version=__version__,
-        models=(config.model,) if JobType.LLM_INFER in config.capabilities else (),
+        models=served,
     )
     return Crew(key, lock, worker_card, executors, tuple(models))
 

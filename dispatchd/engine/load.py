@@ -9,6 +9,9 @@ from dispatchd.engine.generate import TextModel, load_text_model
 
 LanguageModel = TextModel | Batcher
 
+_BATCHED_SLOTS = 16
+_PLAIN_SLOTS = 1
+
 
 def load_language_model(folder: Path, *, threads: int, slots: int) -> LanguageModel:
     """The batcher for a prepared model, on all cores; for other graphs one thread a generation.
@@ -18,3 +21,8 @@ def load_language_model(folder: Path, *, threads: int, slots: int) -> LanguageMo
     if is_prepared(folder):
         return open_batcher(folder, threads=compute_threads(), slots=slots)
     return load_text_model(folder, threads=threads)
+
+
+def default_slots(folder: Path) -> int:
+    """How many jobs at once suit the folder's model; a step costs a batch little more than one."""
+    return _BATCHED_SLOTS if is_prepared(folder) else _PLAIN_SLOTS

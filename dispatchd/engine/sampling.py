@@ -1,5 +1,7 @@
 """How the next token is drawn from scores: temperature, then top-k, then top-p, then min-p."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,9 @@ _BLOCK_WIDTH_MIN = 8
 # Real scores are peaked: the nucleus is nearly always among the first few.
 _NUCLEUS_FIRST = 64
 _NUCLEUS_GROWTH = 8
+_ROUGHNESS = 2e-5  # what single numbers may be wrong by, with room to spare
+# Below it the smallest single number would be no temperature any more.
+_TEMPERATURE_OF_SINGLES = 1e-3
 
 
 def seeded(seed: int) -> np.random.Generator:
@@ -32,11 +37,11 @@ def draw(
     """The next token; at temperature 0 the best one, the first of equals."""
     if temperature == 0:
         return int(scores.argmax())
-    pool = highest(scores, top_k) if 0 < top_k < scores.size else np.arange(scores.size)
-    if top_p < 1:
-        pool = pool[nucleus(scores[pool], temperature, top_p)]
-    if min_p > 0:
-        pool = pool[weights(scores[pool], temperature) >= min_p]  # the best one weighs 1
+    if not 0 < top_k < scores.size:
+        top_k = 0
+    if top_k == 0 and top_p == 1 and min_p == 0:
+        return pick_of_all(scores, temperature, chance.random())
+    pool = _pool(scores, temperature, top_k, top_p, min_p)
     return int(pool[pick(weights(scores[pool], temperature), chance.random())])
 
 
@@ -48,10 +53,11 @@ def penalise(scores: Scores, seen: Ids, penalty: float) -> None:
 
 def weights(scores: Scores, temperature: float) -> Weights:
     """The scores' probabilities but for a common factor; the best one weighs 1."""
-    above = scores.astype(np.float64) - scores.max()
+    shares: Weights = scores.astype(np.float64)
+    shares -= shares.max()
     with np.errstate(over="ignore"):  # beyond the smallest number is a weight of zero
-        shares: Weights = np.exp(above / temperature)
-    return shares
+        shares /= temperature
+    return np.exp(shares, out=shares)
 
 
 def highest(scores: Scores, count: int) -> Ids:
@@ -64,15 +70,12 @@ def highest(scores: Scores, count: int) -> Ids:
 
 def nucleus(scores: Scores, temperature: float, top_p: float) -> Ids:
     """The places of the fewest best scores whose probabilities reach `top_p`; never none."""
-    shares = weights(scores, temperature)
-    mass = top_p * shares.sum()
-    count = _NUCLEUS_FIRST
-    while True:
-        best = highest(scores, count)
-        sums = shares[best].cumsum()
-        if sums[-1] >= mass or count >= scores.size:
-            return best[: sums.searchsorted(mass) + 1]
-        count *= _NUCLEUS_GROWTH
+    rough = _rough_mass(scores, temperature) * top_p
+    best, sums = _reaching(scores, temperature, rough * (1 + _ROUGHNESS))
+    count, count_at_most = sums.searchsorted([rough * (1 - _ROUGHNESS), rough * (1 + _ROUGHNESS)])
+    if count != count_at_most:
+        count = sums.searchsorted(top_p * weights(scores, temperature).sum())
+    return best[: count + 1]
 
 
 def pick(shares: Weights, point: float) -> int:
@@ -81,6 +84,69 @@ def pick(shares: Weights, point: float) -> int:
     # Rounding must not carry the point past the last place that has any width.
     reached = min(point * sums[-1], np.nextafter(sums[-1], 0))
     return int(sums.searchsorted(reached, side="right"))
+
+
+def pick_of_all(scores: Scores, temperature: float, point: float) -> int:
+    """What `pick` gives for all scores' weights, but quickly: first a block, then in the block.
+
+    The weights are single numbers here, right to six digits.
+    """
+    if temperature < _TEMPERATURE_OF_SINGLES:
+        return pick(weights(scores, temperature), point)
+    shares = _single_weights(scores, temperature)
+    sums = _block_sums(shares)
+    block = pick(sums, point)
+    before = sums[:block].sum()
+    within = (point * sums.sum() - before) / sums[block]
+    start = block * _BLOCK_WIDTH_MAX
+    block_shares = shares[start : start + _BLOCK_WIDTH_MAX].astype(np.float64)
+    return start + pick(block_shares, min(max(within, 0.0), 1.0))
+
+
+def _rough_mass(scores: Scores, temperature: float) -> float:
+    """The sum of all weights, right to `_ROUGHNESS`; in single numbers, which is quicker."""
+    if temperature < _TEMPERATURE_OF_SINGLES:
+        return float(weights(scores, temperature).sum())
+    return float(_block_sums(_single_weights(scores, temperature)).sum())
+
+
+def _reaching(scores: Scores, temperature: float, mass: float) -> tuple[Ids, Weights]:
+    """Places of best scores, and the sums of their weights up to each: the last reaches `mass`.
+
+    Where all scores together do not weigh as much, they are all there.
+    """
+    count = _NUCLEUS_FIRST
+    while True:
+        best = highest(scores, count)
+        sums = weights(scores[best], temperature).cumsum()
+        if sums[-1] >= mass or count >= scores.size:
+            return best, sums
+        count *= _NUCLEUS_GROWTH
+
+
+def _single_weights(scores: Scores, temperature: float) -> Scores:
+    shares: Scores = np.exp((scores - scores.max()) * np.float32(1 / temperature))
+    return shares
+
+
+def _block_sums(shares: Scores) -> Weights:
+    starts = np.arange(0, shares.size, _BLOCK_WIDTH_MAX)
+    return np.add.reduceat(shares, starts).astype(np.float64)
+
+
+def _pool(scores: Scores, temperature: float, top_k: int, top_p: float, min_p: float) -> Ids:
+    """The tokens that may be drawn; one at least."""
+    pool = highest(scores, top_k) if top_k else None
+    if top_p < 1:
+        kept = nucleus(scores if pool is None else scores[pool], temperature, top_p)
+        pool = kept if pool is None else pool[kept]
+    if pool is None:
+        slack = 1e-3  # far more than rounding; what is let in too much goes below
+        floor = scores.max() + temperature * (math.log(min_p) - slack)
+        pool = np.flatnonzero(scores >= floor)
+    if min_p > 0:
+        pool = pool[weights(scores[pool], temperature) >= min_p]  # the best one weighs 1
+    return pool
 
 
 def _at_most_the_last(scores: Scores, count: int) -> np.float32:

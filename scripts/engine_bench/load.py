@@ -30,9 +30,11 @@ class Timed:
     outcome: Generation | Exception | None = None
 
     def give(self, _piece: str) -> None:
+        """From the engine's thread."""
         self.times.append(time.perf_counter())
 
     def end(self, outcome: Generation | Exception) -> None:
+        """From the engine's thread."""
         self.outcome = outcome
         self.times.append(time.perf_counter())
         self.ended.set()
@@ -73,7 +75,7 @@ class RunClock:
             self.seconds += time.perf_counter() - started
             self.runs += 1
 
-        Binding.run = timed  # type: ignore[method-assign] # measured from outside
+        Binding.run = timed  # type: ignore[assignment,method-assign] # measured from outside
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ from dispatchd.engine.catalog import DEFAULT_LLM, find
 
 _HIDDEN, _INNER, _LAYERS, _VOCAB = 576, 1536, 30, 49_152
 _QUERY, _SHARED = 576, 192
+_WORDS = 4096  # of the demo model's tokenizer
 
 
 def write_random_model(folder: Path) -> Path:
@@ -48,7 +49,9 @@ def _weights() -> dict[str, npt.NDArray[np.float32]]:
         return chance.standard_normal(shape, dtype=np.float32) * np.float32(0.04)
 
     ones = np.ones(_HIDDEN, dtype=np.float32)
-    weights = {"model.embed_tokens.weight": drawn(_VOCAB, _HIDDEN), "model.norm.weight": ones}
+    words = drawn(_VOCAB, _HIDDEN)
+    words[_WORDS:] = 0  # tokens that the tokenizer has no text for are never the likeliest
+    weights = {"model.embed_tokens.weight": words, "model.norm.weight": ones}
     for layer in range(_LAYERS):
         prefix = f"model.layers.{layer}"
         weights |= {

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from dispatchd.engine.sampling import Scores, draw, highest, nucleus, pick, seeded, weights
+from dispatchd.engine.sampling import (
+    Scores,
+    draw,
+    highest,
+    nucleus,
+    penalise,
+    pick,
+    pick_of_all,
+    seeded,
+    weights,
+)
 
 # Few distinct scores make many ties; real ones are floats of about this size.
 SCORES = st.one_of(
@@ -124,3 +134,34 @@ def test_a_point_falls_on_a_place_that_has_width() -> None:
 
 def test_seeds_are_of_64_bits() -> None:
     assert seeded(-1).random() == seeded(2**64 - 1).random() != seeded(0).random()
+
+
+@given(SCORES, TEMPERATURES, st.floats(0, 1, exclude_max=True))
+def test_the_quick_pick_falls_where_the_exact_one_does(
+    scores: Scores, temperature: float, point: float
+) -> None:
+    shares = weights(scores, temperature)
+    place = pick_of_all(scores, temperature, point)
+    begin = shares[:place].sum() / shares.sum()
+    end = shares[: place + 1].sum() / shares.sum()
+    assert begin - 1e-5 <= point <= end + 1e-5
+
+
+@given(SCORES, TEMPERATURES, st.floats(1e-3, 1), st.sampled_from([0, 40]))
+def test_min_p_leaves_those_near_the_best(
+    scores: Scores, temperature: float, min_p: float, top_k: int
+) -> None:
+    shares = weights(scores, temperature)
+    chance = seeded(1)
+    for _ in range(5):
+        how = {"temperature": temperature, "top_k": top_k, "top_p": 1.0, "min_p": min_p}
+        token = draw(scores, chance, **how)  # type: ignore[arg-type] # mixed
+        assert shares[token] >= min_p
+    greedy = draw(scores, chance, temperature=temperature, min_p=1.0)
+    assert scores[greedy] == scores.max() or shares[greedy] == 1.0
+
+
+def test_a_token_seen_twice_is_penalised_once() -> None:
+    scores = np.array([2.0, -2.0, 1.0], dtype=np.float32)
+    penalise(scores, np.array([0, 1, 0, 1]), 2.0)
+    assert scores.tolist() == [1.0, -4.0, 1.0]

@@ -11,8 +11,9 @@ _CPUINFO = Path("/proc/cpuinfo")
 _SMT = Path("/sys/devices/system/cpu/smt/active")
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _CHOSEN_BY = frozenset(
-    "sse4_1 avx avx2 fma f16c avx512f avx512bw avx512_vnni avx512_bf16 avx_vnni avx_vnni_int8"
-    " amx_int8 amx_bf16 asimd asimdhp asimddp i8mm bf16 sve sve2".split()
+    {"sse4_1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"}
+    | {"avx_vnni", "avx_vnni_int8", "amx_int8", "amx_bf16"}
+    | {"asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"}
 )
 _MEMORY_UNKNOWN_BYTES = 8 * 1024**3
 

@@ -10,6 +10,7 @@ from dispatchd.engine.batch.schedule import CHUNK_TOKENS, chunk_end, next_reader
 from dispatchd.engine.batch.seating import Seating
 from dispatchd.engine.batch.sequence import Sequence
 from dispatchd.engine.batch.stepper import Stepper
+from dispatchd.engine.sampling import Scores
 
 
 class Turns:
@@ -88,7 +89,7 @@ class Turns:
         self._prefixes.learn(reader.slot, start, ids)
         reader.length = end
         if not reader.unread:
-            reader.take(scores[0])
+            _advance(reader, scores[0])
             if not reader.over:
                 self._seating.promote(reader)
 
@@ -99,5 +100,12 @@ class Turns:
         scores = self._stepper.decode([row.last for row in rows], [row.length for row in rows])
         for row, its_scores in zip(rows, scores, strict=True):
             row.length += 1
-            row.take(its_scores)
+            _advance(row, its_scores)
         self._seating.drop([row for row in rows if row.over])
+
+
+def _advance(sequence: Sequence, scores: Scores) -> None:
+    try:
+        sequence.take(scores)
+    except Exception as error:  # noqa: BLE001 # one text that breaks must not end those beside it
+        sequence.fail(error)

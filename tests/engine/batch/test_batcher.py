@@ -15,6 +15,7 @@ from dispatchd.engine.batch.load import open_batcher
 from dispatchd.engine.generate import Generation
 from dispatchd.engine.load import load_language_model
 from dispatchd.engine.request import Message, TextRequest
+from dispatchd.engine.stop import StopStrings
 from tests.engine.batch.conftest import Opened
 from tests.support.small_model import CONTEXT_TOKENS, prepare_small
 
@@ -330,6 +331,25 @@ def test_a_step_that_breaks_is_told_and_the_next_one_works(
         with pytest.raises(MemoryError):
             answer(batcher, question("gas"))
     assert answer(batcher, question("gas")) == expected
+
+
+def test_a_text_that_breaks_leaves_those_beside_it(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = opened()
+    expected = answer(batcher, question("gas"))
+    plain = StopStrings.add
+
+    def broken(stop: StopStrings, piece: str) -> str:
+        if stop._sought:
+            raise RuntimeError("broken")
+        return plain(stop, piece)
+
+    monkeypatch.setattr(StopStrings, "add", broken)
+    with ThreadPoolExecutor(2) as threads:
+        beside = threads.submit(answer, batcher, question("gas", stop=("x",)))
+        assert threads.submit(answer, batcher, question("gas")).result() == expected
+        assert isinstance(beside.exception(), RuntimeError)
 
 
 def test_closing_the_batcher_ends_what_runs(opened: Opened) -> None:
