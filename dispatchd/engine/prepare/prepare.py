@@ -2,10 +2,11 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.parse import read_tokenizer
@@ -123,11 +124,22 @@ def _check_room(target: Path, weights: Weights, precision: Precision) -> None:
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """A new folder that takes the target's place once all went well, else leaves no trace."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    folder.chmod(0o755)
-    old = folder.with_name(f"{folder.name}.old")
+    """A new folder that takes the target's place once all went well, else leaves no trace.
+
+    What a killed process left of an earlier try is removed; one that still tries is let alone.
+    """
+    folder, old = (target.with_name(f".{target.name}.{part}") for part in ("new", "old"))
     try:
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+            yield from _exchanged(target, folder, old)
+    except Timeout as error:
+        raise Unusable(f"{target} is being prepared by another process: wait for it.") from error
+
+
+def _exchanged(target: Path, folder: Path, old: Path) -> Iterator[Path]:
+    _tidy(target, folder, old)
+    try:
+        folder.mkdir()
         yield folder
         for file in folder.iterdir():
             _flush(file)
@@ -135,12 +147,17 @@ def _replacing(target: Path) -> Iterator[Path]:
             target.rename(old)
         folder.rename(target)
     except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
         raise Unusable(f"{target} cannot be written ({error.strerror}).") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _tidy(target, folder, old)
+
+
+def _tidy(target: Path, folder: Path, old: Path) -> None:
+    """Puts the older folder back where the new one did not take its place; removes what is left."""
+    if old.exists() and not target.exists():
+        old.rename(target)
+    for stale in (folder, old):
+        shutil.rmtree(stale, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -91,9 +91,11 @@ class Weights:
     def _read(self, name: str, start: int, stop: int) -> Floats:
         tensor = self._tensors[name]
         kind = _NUMPY[tensor.dtype]
-        stored = np.fromfile(
-            tensor.path, kind, stop - start, offset=tensor.offset + start * kind.itemsize
-        )
+        place = tensor.offset + start * kind.itemsize
+        try:
+            stored = np.fromfile(tensor.path, kind, stop - start, offset=place)
+        except OSError as error:
+            raise Unusable(f"{tensor.path} cannot be read ({error.strerror}).") from error
         if stored.size != stop - start:
             raise Unusable(f"{tensor.path} is cut short: fetch it again.")
         numbers = _floats(stored, tensor.dtype)

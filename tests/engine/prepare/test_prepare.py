@@ -30,6 +30,12 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+def left_beside(target: Path) -> list[str]:
+    """What is in the target's folder besides it and its lock."""
+    own = {target.name, f".{target.name}.lock"}
+    return sorted({path.name for path in target.parent.iterdir()} - own)
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -57,7 +63,7 @@ def test_the_manifest_says_what_the_folder_holds(
     assert (manifest.source.repo, manifest.source.revision) == ("some/small", "abc")
     shape = (manifest.layers, manifest.kv_heads, manifest.head_size, manifest.vocab_size)
     assert (shape, manifest.context_tokens) == ((3, 2, 16, 96), 512)
-    assert list(target.parent.iterdir()) == [target]
+    assert left_beside(target) == []
 
 
 def test_the_same_source_gives_the_same_bytes(
@@ -101,7 +107,55 @@ def test_a_failure_leaves_the_older_folder_and_nothing_else(source: Path, tmp_pa
     with pytest.raises(Unusable, match=r"layers\.2\.mlp\.down_proj\.weight.*not finite"):
         prepare(source, target, "int8", name="a")
     verify(target, before)
-    assert list(target.parent.iterdir()) == [target]
+    assert left_beside(target) == []
+
+
+def test_what_a_killed_process_left_is_tidied_up(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "models" / "target"
+    prepare(source, target, "fp32", name="a")
+    target.rename(target.with_name(".target.old"))
+    (target.with_name(".target.new") / "graph").mkdir(parents=True)
+    source.joinpath("tokenizer.json").rename(tmp_path / "aside")
+    with pytest.raises(Unusable, match="tokenizer"):
+        prepare(source, target, "int8", name="a")
+    (tmp_path / "aside").rename(source / "tokenizer.json")
+    prepare(source, target, "int8", name="a")
+    assert read_manifest(target).precision == "int8"
+    assert left_beside(target) == []
+
+
+def test_an_interrupted_exchange_keeps_the_older_folder(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "models" / "target"
+    before = prepare(source, target, "fp32", name="a")
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if self.name == ".target.new":
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, target, "int8", name="a")
+    verify(target, before)
+    assert left_beside(target) == []
+
+
+def test_two_at_once_do_not_disturb_each_other(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    refused: list[float] = []
+
+    def second(share: float) -> None:
+        if 0.5 < share < 0.6 and not refused:
+            with pytest.raises(Unusable, match="is being prepared by another process"):
+                prepare(source, target, "fp32", name="b")
+            refused.append(share)
+
+    manifest = prepare(source, target, "int8", name="a", progress=second)
+    assert refused
+    verify(target, manifest)
 
 
 def test_a_disk_without_room_is_refused(

@@ -108,6 +108,14 @@ def test_numbers_must_be_finite(tmp_path: Path) -> None:
         open_weights(tmp_path).rows("a", 0, 1)
 
 
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    write_safetensors(tmp_path / FILE, NAMED)
+    found = open_weights(tmp_path)
+    (tmp_path / FILE).unlink()
+    with pytest.raises(Unusable, match=r"model\.safetensors cannot be read \(No such file"):
+        found.whole("c")
+
+
 def test_a_type_that_is_not_known_is_named(tmp_path: Path) -> None:
     text = b'{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
     (tmp_path / FILE).write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
