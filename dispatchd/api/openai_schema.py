@@ -108,6 +108,9 @@ class _Call(Struct, frozen=True, kw_only=True):
     seed: Annotated[int, _INT_64] | Annotated[float, _FLOAT_64] | None = None
     stop: NonEmpty | Annotated[list[NonEmpty], Meta(max_length=STOP_STRINGS_MAX)] | None = None
     ignore_eos: bool | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    stop_token_ids: Annotated[list[int], Meta(max_length=64)] | None = None
     user: UserId | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -225,6 +228,9 @@ def _asked(call: _Call, what: dict[str, object]) -> Asked:
         "seed": _seed(call.seed, temperature),
         "stop": call.stop,
         "ignore_eos": call.ignore_eos,
+        "min_p": call.min_p or None,
+        "repetition_penalty": call.repetition_penalty,
+        "stop_token_ids": call.stop_token_ids or None,
         "model": call.model,
     }
     given = {name: value for name, value in how.items() if value is not None}

@@ -30,9 +30,14 @@ def test_every_field_is_heard() -> None:
         "seed": -5,
         "stop": ["\n", "", "END"],
         "ignore_eos": True,
+        "min_p": 0.05,
+        "repetition_penalty": 1.1,
+        "stop_token_ids": [7, 8],
         "unheard": {"of": []},
     }
-    assert read(payload) == TextRequest(HI, 12, 0.7, 0.9, 40, -5, ("\n", "END"), ignore_eos=True)
+    assert read(payload) == TextRequest(
+        HI, 12, 0.7, 0.9, 40, -5, ("\n", "END"), True, 0.05, 1.1, frozenset({7, 8})
+    )
 
 
 def test_null_is_as_good_as_absent() -> None:
