@@ -31,8 +31,9 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import WorkerKey
 from dispatchd.core.limits import Limits
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
+from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, ModelCard, find
 from dispatchd.engine.classifier import load_classifier
+from dispatchd.engine.library import Library
 from dispatchd.engine.load import default_slots, load_language_model
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
@@ -269,7 +270,7 @@ def _hire(config: WorkerConfig) -> Crew:
     slots: list[Slots] = []
     served: tuple[str, ...] = ()
     if JobType.LLM_INFER in config.capabilities:
-        card = find(config.model, config.models_dir)
+        card = _runnable(config)
         jobs = config.slots or default_slots(card.path)
         threads = _threads(card.bytes_on_disk, jobs)
         model = load_language_model(card.path, threads=threads, slots=jobs)
@@ -296,6 +297,19 @@ def _hire(config: WorkerConfig) -> Crew:
         models=served,
     )
     return Crew(key, lock, worker_card, executors, tuple(models))
+
+
+def _runnable(config: WorkerConfig) -> ModelCard:
+    """The model that was asked for; published weights are prepared when they are first used."""
+    card = find(config.model, config.models_dir)
+    if card.layout != "safetensors":
+        return card
+    log.info("preparing %s, which is done once", card.name)
+    preparing = import_module("dispatchd.engine.preparing")  # with onnx, which nothing else needs
+    ready: ModelCard = preparing.prepared_once(
+        Library(config.models_dir), card, "int8", lambda _: None
+    )
+    return ready
 
 
 def _threads(model_bytes: int, slots: int) -> int:

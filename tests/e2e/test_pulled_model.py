@@ -29,3 +29,19 @@ def test_a_model_that_was_not_pulled(tmp_path: Path) -> None:
     done = ended(*RUN, "smollm2-135m", home=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "run dispatchd models pull smollm2-135m first" in done.stderr
+
+
+def test_published_weights_in_a_folder_are_prepared_on_first_use(tmp_path: Path) -> None:
+    folder = tmp_path / "Tiny-Chat"
+    folder.mkdir()
+    for name, content in published().items():
+        (folder / name).write_bytes(content)
+    for preparing in (True, False):
+        with dispatchd(*RUN, str(folder), home=tmp_path / "home") as node:
+            client = Client(node.url())
+            job = client.until(client.commit(LLM), "completed")
+            assert job["result"]["model"] == "Tiny-Chat"
+            _, models = client.json("GET", "/v1/models")
+            assert [model["id"] for model in models["data"]] == ["Tiny-Chat"]
+            assert node.stop() == 0
+        assert ("preparing Tiny-Chat" in node.err.text) is preparing

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.batch.batcher import Batcher, Determinism
@@ -35,7 +36,7 @@ def open_batcher(
     `pool_bytes_max`, by default half of what there is.
     """
     manifest = read_manifest(folder)
-    model = read_folder(folder)
+    model = replace(read_folder(folder), name=manifest.name)
     encoder = PromptEncoder(model, compile_template(model))
     session = open_session(model.onnx, threads=threads)
     pool = _pool(model, manifest, session, slots, pool_bytes_max)
