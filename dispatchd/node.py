@@ -304,11 +304,15 @@ def _runnable(config: WorkerConfig) -> ModelCard:
     card = find(config.model, config.models_dir)
     if card.layout != "safetensors":
         return card
-    log.info("preparing %s, which is done once", card.name)
+    news = iter([f"preparing {card.name}, which is done once"])
+
+    def say_so(_: float) -> None:
+        for first in news:
+            log.info("%s", first)
+
     preparing = import_module("dispatchd.engine.preparing")  # with onnx, which nothing else needs
-    ready: ModelCard = preparing.prepared_once(
-        Library(config.models_dir), card, "int8", lambda _: None
-    )
+    library = Library(config.models_dir)
+    ready: ModelCard = preparing.prepared_once(library, card, "int8", say_so)
     return ready
 
 
