@@ -20,6 +20,7 @@ from tests.support.node import USER, Node
 from tests.support.ours import our_worker
 
 TASK = {"job_type": "TASK", "task_type": "classify", "input": "It works well."}
+ANSWER: dict[str, object] = {"sentiment": "positive", "confidence": 0.5}
 ALICE, BOB = development_wallet(0), development_wallet(1)
 FAST = "/v1/jobs/commit/fast"
 PRICE = 3_000

@@ -14,9 +14,10 @@ from dispatchd.core.limits import Limits
 from dispatchd.payment import Facilitator
 from dispatchd.selling import Shop, open_shop
 from dispatchd.store.sqlite.store import SqliteStore
-from tests.selling.buying import Market
+from tests.selling.buying import ANSWER, Market
 from tests.selling.desk import Desk
 from tests.support.clock import FakeClock
+from tests.support.executors import Instant
 from tests.support.node import running_node
 
 MONAD = PaymentConfig(
@@ -68,3 +69,13 @@ def desk() -> Desk:
 async def market(tmp_path: Path, clock: FakeClock, desk: Desk) -> AsyncIterator[Market]:
     async with selling(tmp_path, clock, desk) as market:
         yield market
+
+
+@pytest.fixture
+async def distrusted(market: Market, desk: Desk) -> Market:
+    """Alice's last payment was refused when it was to be captured."""
+    desk.settling = ["insufficient_funds"]
+    async with market.worker(Instant(ANSWER)):
+        await market.node.until(await market.buy(), "failed")
+    desk.asked.clear()
+    return market

@@ -10,7 +10,7 @@ import pytest
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.limits import Limits
 from tests.payment.paying import unpacked
-from tests.selling.buying import ALICE, BOB, PRICE, TASK, Market, order
+from tests.selling.buying import ALICE, ANSWER, BOB, PRICE, TASK, Market, order
 from tests.selling.conftest import selling
 from tests.selling.desk import AWAY, LOST, Desk
 from tests.support.clock import FakeClock
@@ -18,7 +18,6 @@ from tests.support.events import events
 from tests.support.executors import Gated, Instant, Scripted
 from tests.support.foreign import foreign_worker
 
-ANSWER: dict[str, object] = {"sentiment": "positive", "confidence": 0.5}
 DONE = json.dumps(ANSWER)
 NONCE_USED = "invalid_exact_evm_nonce_already_used"
 TEXT: dict[str, object] = {"text": "one two", "model": "m"}
@@ -293,16 +292,6 @@ async def test_a_refused_capture_withholds_the_result_for_good(market: Market, d
     assert row["text"] is None
     assert (await market.node.parts.coordinator.get(job_id)).output is None
     assert await market.spent() == 0
-
-
-@pytest.fixture
-async def distrusted(market: Market, desk: Desk) -> Market:
-    """Alice's last payment was refused when it was to be captured."""
-    desk.settling = ["insufficient_funds"]
-    async with market.worker(Instant(ANSWER)):
-        await market.node.until(await market.buy(), "failed")
-    desk.asked.clear()
-    return market
 
 
 async def test_who_did_not_pay_must_pay_first(distrusted: Market, desk: Desk) -> None:

@@ -14,7 +14,7 @@ from dispatchd.core.errors import FacilitatorAway
 from dispatchd.core.payment import Offer, Settlement, Verdict
 from dispatchd.payment import Kind
 from dispatchd.payment.payload import PaymentPayload
-from tests.selling.buying import TASK, Answer, Market
+from tests.selling.buying import ANSWER, TASK, Answer, Market
 from tests.selling.conftest import MONAD, selling
 from tests.support.clock import FakeClock
 from tests.support.executors import Instant
@@ -24,7 +24,6 @@ DEVNET = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"
 PAYEE = "7EcDhSYGxXyscszYEp35KHN8vvw3svAuLKTzXwCFLtV"
 FEE_PAYER = "2wKupLR9q6wXYppw8Gr2NvWxKBUqm4PPJKkQfoxHDBg4"
 CONFIG = replace(MONAD, network=DEVNET, pay_to=PAYEE, facilitator="http://127.0.0.1:9")
-ANSWER: dict[str, object] = {"sentiment": "positive", "confidence": 0.5}
 _TASK_PRICE = "3000"
 
 

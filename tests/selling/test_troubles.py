@@ -16,13 +16,12 @@ from dispatchd.payment import Kind
 from dispatchd.payment.payload import PaymentPayload
 from dispatchd.payment.signature import SIGNATURE_BYTES
 from tests.payment.paying import packed, unpacked
-from tests.selling.buying import ALICE, BOB, PRICE, Market, order
+from tests.selling.buying import ALICE, ANSWER, BOB, PRICE, Market, order
 from tests.selling.conftest import MONAD, selling
 from tests.selling.desk import AWAY, LOST, Desk
 from tests.support.clock import FakeClock
 from tests.support.executors import Gated, Instant
 
-ANSWER: dict[str, object] = {"sentiment": "positive", "confidence": 0.5}
 CHAT = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
 FAR = replace(MONAD, pay_to=BOB.address, facilitator="http://127.0.0.1:9")
@@ -129,16 +128,6 @@ async def test_payments_that_could_not_be_dropped_count_for_nothing(
     for _ in range(4):
         assert (await market.post(headers=await market.signed())).status == 503
     assert (await market.post(headers=await market.signed())).status == 201
-
-
-@pytest.fixture
-async def distrusted(market: Market, desk: Desk) -> Market:
-    """Alice must pay at commit."""
-    desk.settling = ["insufficient_funds"]
-    async with market.worker(Instant(ANSWER)):
-        await market.node.until(await market.buy(), "failed")
-    desk.asked.clear()
-    return market
 
 
 async def test_a_first_payment_is_captured_though_the_store_was_away(
