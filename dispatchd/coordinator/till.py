@@ -76,6 +76,9 @@ class Till:
                 await self._look()
             except FacilitatorAway as error:
                 log.warning("%s", error)
+            except Exception:  # a look must never end the node
+                log.exception("looking at the facilitator broke")
+                self.problem = "Looking at the facilitator broke; the node's log says more."
             await self._clock.sleep(_LOOK_SECONDS)
 
     async def offer(self, amount: int) -> Offer:

@@ -32,6 +32,7 @@ class Desk:
         self.open = asyncio.Event()
         self.open.set()
         self.down = False
+        self.broken: Exception | None = None
 
     async def verify(self, payload: PaymentPayload, offer: Offer) -> Verdict:
         self.asked["verify"] += 1
@@ -57,6 +58,8 @@ class Desk:
         return await self.box.settle(payload, offer)
 
     async def supported(self) -> Sequence[Kind]:
+        if self.broken:
+            raise self.broken
         if self.down:
             raise FacilitatorAway("The facilitator cannot be reached.")
         return await self.box.supported()

@@ -202,6 +202,19 @@ async def test_health_says_that_the_facilitator_is_away(
             assert (await reply.json())["status"] == "ok"
 
 
+async def test_a_look_that_breaks_ends_nothing(
+    tmp_path: Path, clock: FakeClock, desk: Desk
+) -> None:
+    desk.broken = RuntimeError("a bug")
+    async with selling(tmp_path, clock, desk) as market:
+        await market.post()
+        assert "broke" in market.node.parts.coordinator.problems[0]
+        desk.broken = None
+        clock.advance(30)
+        await market.post()
+        assert market.node.parts.coordinator.problems == []
+
+
 async def test_pages_of_other_sites_may_pay(market: Market) -> None:
     url, asking = market.node.url + FAST, {"Origin": "https://app.example"}
     async with market.node.http.options(url, headers=asking) as reply:
