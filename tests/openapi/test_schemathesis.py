@@ -74,4 +74,7 @@ async def test_a_route_keeps_its_word(
         case.validate_response(response, checks=checks)
 
     async with our_worker(node.url, {JobType.LLM_INFER: Instant(ANSWER)}, models=("m",)):
+        async with asyncio.timeout(10):
+            while not len(node.parts.seats):
+                await asyncio.sleep(0.002)
         await asyncio.to_thread(ask)

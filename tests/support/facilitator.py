@@ -27,6 +27,8 @@ class Does(enum.Enum):
 
 
 _MOVES = {Does.ANSWER, Does.LIE, Does.MOVE_AND_DROP, Does.MOVE_AND_HANG}
+# aiohttp closes its connections, but does not wait until their sockets are closed.
+_CLOSING_SECONDS = 0.02
 _STRANGER = "0x" + "5" * 40
 
 
@@ -63,6 +65,7 @@ class Facilitator:
             yield
         finally:
             await runner.cleanup()
+            await asyncio.sleep(_CLOSING_SECONDS)
 
     async def asked(self, times: list[str], count: int = 1) -> None:
         """Waits until it has been asked so often to verify, or to settle."""
