@@ -97,7 +97,6 @@ HINTS = MappingProxyType(
 """What the caller can do next, by code."""
 
 _ROUTES_HINT = "GET /docs shows every route, GET /openapi.json describes them"
-RETRY_LATER = MappingProxyType({"Retry-After": "5"})
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _SENTENCES = MappingProxyType(
     {
@@ -188,8 +187,6 @@ def _reply(error: DispatchError) -> web.Response:
 
 def retry_after(error: DispatchError) -> dict[str, str] | None:
     """The header that says when to try again, where that may help."""
-    if isinstance(error, TooMany | TooManyOpenPayments):
-        return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}
-    if isinstance(error, StoreUnavailable | FacilitatorAway | NoEligibleWorker | Stopping):
-        return dict(RETRY_LATER)
-    return None
+    if error.retry_seconds is None:
+        return None
+    return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}

@@ -11,7 +11,6 @@ from msgspec import Struct
 from dispatchd.api.errors import (
     HINTS,
     INTERNAL,
-    RETRY_LATER,
     STATUS,
     Handler,
     code_of,
@@ -23,6 +22,7 @@ from dispatchd.core.errors import (
     DispatchError,
     FacilitatorAway,
     Invalid,
+    NoEligibleWorker,
     Stopping,
     StoreUnavailable,
     TooMany,
@@ -93,7 +93,7 @@ def no_such_model(name: str, known: list[str]) -> Refused:
     """A model that nobody has; where there is none at all, one may come."""
     if not known:
         sentence = "No worker with a model is online now: send the request again later"
-        return Refused(Problem(503, sentence, _NO_WORKER), dict(RETRY_LATER))
+        return Refused(Problem(503, sentence, _NO_WORKER), retry_after(NoEligibleWorker()))
     sentence = f"The model {name!r} does not exist: those here are {', '.join(known)}"
     return Refused(Problem(404, sentence, _NO_MODEL, "model"))
 

@@ -5,11 +5,16 @@ from typing import ClassVar
 
 from dispatchd.core.payment import Offer
 
+RETRY_SECONDS = 5.0
+"""After how long to look again for what is away; nobody knows when it comes back."""
+
 
 class DispatchError(Exception):
     """Something that the caller can act on; the message is one sentence for a person."""
 
     code: ClassVar[str]
+    retry_seconds: float | None = None
+    """After how long the same may be tried again; None where that would not help."""
 
 
 class Invalid(DispatchError):
@@ -76,6 +81,7 @@ class StoreUnavailable(DispatchError):
     """The job store cannot be written or read at the moment; nothing was changed."""
 
     code = "store_unavailable"
+    retry_seconds = RETRY_SECONDS
 
 
 class Conflict(DispatchError):
@@ -85,7 +91,7 @@ class Conflict(DispatchError):
 
 
 class TooMany(DispatchError):
-    """A limit is reached; nothing was stored. `retry_seconds` is when to try again."""
+    """A limit is reached; nothing was stored."""
 
     code = "too_many"
 
@@ -98,16 +104,14 @@ class NoEligibleWorker(DispatchError):
     """Nobody online can do a job that would have to be paid for first; nothing was charged."""
 
     code = "no_eligible_worker"
+    retry_seconds = RETRY_SECONDS
 
     def __init__(self) -> None:
         super().__init__(self.code)
 
 
 class TooManyOpenPayments(DispatchError):
-    """The payer has as many payments open as are trusted to it. Paying for those raises the number.
-
-    `retry_seconds` is when to try again.
-    """
+    """The payer has as many payments open as are trusted to it; paying for those raises it."""
 
     code = "too_many_open_payments"
 
@@ -120,6 +124,7 @@ class Stopping(DispatchError):
     """The node is shutting down; it takes no more jobs and no more workers."""
 
     code = "stopping"
+    retry_seconds = RETRY_SECONDS
 
     def __init__(self) -> None:
         super().__init__("The node is shutting down and takes no more jobs")
@@ -152,6 +157,7 @@ class FacilitatorAway(DispatchError):
     """The facilitator gave no answer: what became of the payment is unknown, not failed."""
 
     code = "facilitator_unavailable"
+    retry_seconds = RETRY_SECONDS
 
 
 class PaymentRequired(DispatchError):
