@@ -92,9 +92,10 @@ class SqlitePayments:
         """Brings into order what a former process left; how many payments are open then."""
 
         def run(db: sqlite3.Connection) -> int:
-            db.execute("DELETE FROM payments WHERE state = 'verifying'")
+            db.execute(f"DELETE FROM payments WHERE {_OPEN} AND state = 'verifying'")
             db.execute(
-                "UPDATE payments SET tries = tries + 1, next_try = ? WHERE state = 'capturing'",
+                "UPDATE payments SET tries = tries + 1, next_try = ?"
+                f" WHERE {_OPEN} AND state = 'capturing'",
                 (now,),
             )
             (count,) = db.execute(f"SELECT count(*) FROM payments WHERE {_OPEN}").fetchone()

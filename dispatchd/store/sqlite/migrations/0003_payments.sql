@@ -25,6 +25,8 @@ CREATE TABLE payments (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX payments_of_payer ON payments (payer, state);
+CREATE INDEX payments_open ON payments (state)
+    WHERE state IN ('verifying', 'authorized', 'capturing');
 CREATE INDEX payments_due ON payments (next_try) WHERE state = 'capturing';
 
 -- A job that has failed is not paid for, however it failed.
