@@ -23,10 +23,6 @@ class JobView:
         """The body of the poll."""
         return (await self._text_and_headers(job))[0]
 
-    async def headers(self, job: Job) -> dict[str, str]:
-        """What a reply says of the job's payment, once it is settled."""
-        return (await self._text_and_headers(job))[1]
-
     async def reply(self, job: Job) -> web.Response:
         """The answer to the poll."""
         text, headers = await self._text_and_headers(job)
@@ -34,14 +30,14 @@ class JobView:
 
     async def payment(self, job_id: str) -> tuple[dict[str, object], dict[str, str]]:
         """What the reply to a commit says of the payment, if there is one."""
-        job = await self._coordinator.get(job_id)
-        payment = await self._coordinator.payment_of(job)
+        payment = await self._coordinator.payment_for(job_id)
         if payment is None:
             return {}, {}
         return {"payment": self._gate.shown(payment)}, self._gate.settled(payment)
 
     async def _text_and_headers(self, job: Job) -> tuple[str, dict[str, str]]:
-        payment = await self._coordinator.payment_of(job)
+        paid = job.payment_ref is not None
+        payment = await self._coordinator.payment_for(job.id) if paid else None
         if payment is None:
             return job_text(job), {}
         return job_text(job, self._gate.shown(payment)), self._gate.settled(payment)

@@ -95,9 +95,9 @@ class Coordinator:
         """
         return await self._intake.submit(order, job_id, key, payment)
 
-    async def payment_of(self, job: Job) -> Payment | None:
+    async def payment_for(self, job_id: str) -> Payment | None:
         """What pays for a job; None where it is free."""
-        return None if job.payment_ref is None else await self._payments.of_job(job.id)
+        return await self._payments.of_job(job_id)
 
     async def wait(self, job_id: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so long; raises `NotFound`."""
