@@ -71,7 +71,8 @@ class Captures:
                 except StoreUnavailable as error:
                     log.warning("captures are put off: %s", error)
                     seconds = _STORE_RETRY_SECONDS
-                await self._clock.wait(self._owed, seconds)
+                if seconds > 0:
+                    await self._clock.wait(self._owed, seconds)
         finally:
             for task in list(self._under_way.values()):
                 task.cancel()
@@ -114,7 +115,7 @@ class Captures:
         at = await self._payments.next_due()
         if at is None or self._under_way:
             return _INSURANCE_SECONDS
-        return min(_INSURANCE_SECONDS, max(0.05, (at - self._clock.now()) / 1000))
+        return min(_INSURANCE_SECONDS, (at - self._clock.now()) / 1000)
 
     async def _capture(self, payment: Payment) -> Settlement | None:
         try:
