@@ -5,6 +5,7 @@ import json
 import statistics
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from dispatchd.engine.generate import Generation
 from dispatchd.engine.request import Message, TextRequest
 from dispatchd.engine.session import Binding
 from dispatchd.worker.llm import LlmExecutor
+from scripts.engine_bench.contest import Prompt
 
 _TICK_SECONDS = 0.002
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -41,21 +43,27 @@ class Timed:
 
 
 class Prompts:
-    """Prompts of a wanted number of tokens, each different from its first word on."""
+    """`Drawing` of prompts as a model's encoder reads them."""
 
     def __init__(self, batcher: Batcher, seed: int = 0) -> None:
         self._encode = batcher._encoder.encode  # noqa: SLF001 # what a prompt becomes is measured
         self._chance = np.random.default_rng(seed)
+        self._frame = len(self._encode([Message("user", "")]))
 
-    def text(self, tokens: int) -> str:
-        """A text whose prompt has about that many tokens."""
-        frame = len(self._encode([Message("user", "")]))
-        text = ""
+    def draw(self, tokens: int) -> Prompt:
+        """The longest text of invented words that is no longer than that, if it can be."""
+        prompt = self._prompt(self._word())
         while True:
-            longer = text + " " + "".join(self._chance.choice(list(_LETTERS), 4))
-            if len(self._encode([Message("user", longer)])) > max(tokens, frame + 4):
-                return text or longer
-            text = longer
+            longer = self._prompt(f"{prompt.text} {self._word()}")
+            if len(longer.ids) > tokens:
+                return prompt
+            prompt = longer
+
+    def _word(self) -> str:
+        return "".join(self._chance.choice(list(_LETTERS), 4))
+
+    def _prompt(self, text: str) -> Prompt:
+        return Prompt(text, tuple(int(each) for each in self._encode([Message("user", text)])))
 
 
 class RunClock:
@@ -82,30 +90,43 @@ class RunClock:
         Binding.run = self._plain  # type: ignore[method-assign] # as it was
 
 
-def together(batcher: Batcher, texts: list[str], new_tokens: int) -> dict[str, float]:
-    """All of these at once: generated tokens a second, prompts included, and waiting times."""
-    requests = [
-        TextRequest((Message("user", text),), new_tokens, ignore_eos=True) for text in texts
-    ]
-    with RunClock() as clock:
-        started = time.perf_counter()
-        heard = [Timed(started) for _ in requests]
-        for request, listener in zip(requests, heard, strict=True):
-            batcher.submit(request, listener)
-        for listener in heard:
-            listener.ended.wait()
-        seconds = time.perf_counter() - started
-    outcomes = [one.outcome for one in heard if isinstance(one.outcome, Generation)]
-    firsts = [one.times[0] - started for one in heard]
-    gaps = [max(np.diff(one.times), default=0.0) for one in heard]
-    return {
-        "tokens_per_second": sum(end.completion_tokens for end in outcomes) / seconds,
-        "prompt_tokens_per_second": sum(end.prompt_tokens for end in outcomes) / seconds,
-        "first_token_ms": 1000 * statistics.median(firsts),
-        "longest_gap_ms": 1000 * float(max(gaps)),
-        "outside_runtime_percent": 100 * (1 - clock.seconds / seconds),
-        "outside_runtime_ms_per_step": 1000 * (seconds - clock.seconds) / clock.runs,
-    }
+class Ours:
+    """The engine alone, as a contestant: a batcher in this process."""
+
+    name = "ours"
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self.waits: list[dict[str, float]] = []  # one for each call, in milliseconds and percent
+
+    def seconds(self, prompts: Iterable[Prompt], new_tokens: int) -> float:
+        """See `Contestant`."""
+        requests = [
+            TextRequest((Message("user", prompt.text),), new_tokens, ignore_eos=True)
+            for prompt in prompts
+        ]
+        with RunClock() as clock:
+            started = time.perf_counter()
+            heard = [Timed(started) for _ in requests]
+            for request, listener in zip(requests, heard, strict=True):
+                self._batcher.submit(request, listener)
+            for listener in heard:
+                listener.ended.wait()
+            seconds = time.perf_counter() - started
+        made = {
+            one.outcome.completion_tokens for one in heard if isinstance(one.outcome, Generation)
+        }
+        if made != {new_tokens} or any(isinstance(one.outcome, Exception) for one in heard):
+            raise RuntimeError(f"ours made {made} tokens, not {new_tokens} each")
+        self.waits.append(
+            {
+                "first_token_ms": 1000 * statistics.median(one.times[0] - started for one in heard),
+                "longest_gap_ms": 1000 * max(max(np.diff(one.times), default=0.0) for one in heard),
+                "outside_runtime_percent": 100 * (1 - clock.seconds / seconds),
+                "outside_runtime_ms_per_step": 1000 * (seconds - clock.seconds) / clock.runs,
+            }
+        )
+        return seconds
 
 
 async def lag(batcher: Batcher | None, jobs: int, seconds: float) -> dict[str, float]:

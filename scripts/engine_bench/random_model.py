@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from dispatchd.engine.catalog import DEFAULT_LLM, find
 
 _HIDDEN, _INNER, _LAYERS, _VOCAB = 576, 1536, 30, 49_152
 _QUERY, _SHARED = 576, 192
-_WORDS = 4096  # of the demo model's tokenizer
 
 
 def write_random_model(folder: Path) -> Path:
@@ -38,11 +38,12 @@ def write_random_model(folder: Path) -> Path:
         "eos_token_id": 2,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    save_file(_weights(), folder / "model.safetensors")
+    words = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    save_file(_weights(words), folder / "model.safetensors")
     return folder
 
 
-def _weights() -> dict[str, npt.NDArray[np.float32]]:
+def _weights(tokenizer_words: int) -> dict[str, npt.NDArray[np.float32]]:
     chance = np.random.default_rng(0)
 
     def drawn(*shape: int) -> npt.NDArray[np.float32]:
@@ -50,7 +51,7 @@ def _weights() -> dict[str, npt.NDArray[np.float32]]:
 
     ones = np.ones(_HIDDEN, dtype=np.float32)
     words = drawn(_VOCAB, _HIDDEN)
-    words[_WORDS:] = 0  # tokens that the tokenizer has no text for are never the likeliest
+    words[tokenizer_words:] = 0  # tokens that the tokenizer has no text for are never the likeliest
     weights = {"model.embed_tokens.weight": words, "model.norm.weight": ones}
     for layer in range(_LAYERS):
         prefix = f"model.layers.{layer}"
