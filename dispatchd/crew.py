@@ -1,7 +1,10 @@
 """A worker's parts, made from its options: its key, its models, and what carries jobs out."""
 
+import asyncio
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
 
@@ -11,13 +14,16 @@ from msgspec import Struct
 from dispatchd import __version__
 from dispatchd.config import WorkerConfig
 from dispatchd.core.card import Slots, WorkerCard
+from dispatchd.core.clock import Clock
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import WorkerKey
+from dispatchd.core.limits import Limits
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, ModelCard, find
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import default_slots, load_language_model
 from dispatchd.worker import Executor
+from dispatchd.worker.backend.executor import DEFAULT_SLOTS, BackendExecutor, open_backend
 from dispatchd.worker.keyfile import load_or_create
 from dispatchd.worker.llm import LlmExecutor
 from dispatchd.worker.task import TaskExecutor
@@ -41,14 +47,33 @@ class Crew(Struct, frozen=True):
     models: tuple[str, ...]
 
 
-def hire(config: WorkerConfig) -> Crew:
-    """Loads key and models; raises `Unusable` where one of them is broken."""
+@asynccontextmanager
+async def hired(config: WorkerConfig, clock: Clock, limits: Limits) -> AsyncIterator[Crew]:
+    """A worker's parts, and their connections; raises `Unusable`."""
+    async with AsyncExitStack() as opened:
+        backend = None
+        if config.backend is not None and JobType.LLM_INFER in config.capabilities:
+            address, model = config.backend.address, config.backend.model
+            backend = await opened.enter_async_context(open_backend(address, model, clock, limits))
+        yield await asyncio.to_thread(hire, config, backend)
+
+
+def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
+    """Loads key and models; raises `Unusable` where one of them is broken.
+
+    A backend takes the place of a language model of our own.
+    """
     key, lock = load_or_create(config.key_path)
     executors: dict[JobType, Executor] = {}
     models: list[str] = []
     slots: list[Slots] = []
     served: tuple[str, ...] = ()
-    if JobType.LLM_INFER in config.capabilities:
+    if backend is not None:
+        executors[JobType.LLM_INFER] = backend
+        served = (backend.model,)
+        models.append(f"{backend.model} on {backend.url}")
+        slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots or DEFAULT_SLOTS))
+    elif JobType.LLM_INFER in config.capabilities:
         card = _runnable(config)
         jobs = config.slots or default_slots(card.path)
         threads = _threads(card.bytes_on_disk, jobs)

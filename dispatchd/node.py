@@ -27,7 +27,7 @@ from dispatchd.coordinator.work import SeatedWorker, Work
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.limits import Limits
-from dispatchd.crew import Crew, hire
+from dispatchd.crew import Crew, hired
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
@@ -159,8 +159,11 @@ async def run_node(
 ) -> None:
     """Runs a coordinator for each network, all with the same worker if any, until `stop`."""
     clock = SystemClock()
-    crew = await asyncio.to_thread(hire, config.worker) if config.worker else None
     async with AsyncExitStack() as running:
+        crew = None
+        if config.worker is not None:
+            hiring = hired(config.worker, clock, config.limits)
+            crew = await running.enter_async_context(hiring)
         branches = [
             await running.enter_async_context(_branch(each, config, crew, clock))
             for each in config.networks
@@ -216,17 +219,17 @@ async def run_worker(
     """Runs a worker for a far coordinator until `stop`."""
     clock = SystemClock()
     url = coordinator_url(config.coordinator)
-    crew = await asyncio.to_thread(hire, config.worker)
-    source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
-    worker = Worker(source, crew.executors, crew.key, clock)
-    parts: list[Part] = [source.run, partial(worker.run, crew.card.slots)]
-    if config.trust_code is not None:
-        code = config.trust_code
-        parts.append(partial(claim_code, url, code, crew.key.public_hex, clock))
-    async with _together(parts):
-        announce(crew)
-        await stop.wait()
-        await source.drain(config.grace_seconds)
+    async with hired(config.worker, clock, config.limits) as crew:
+        source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
+        worker = Worker(source, crew.executors, crew.key, clock)
+        parts: list[Part] = [source.run, partial(worker.run, crew.card.slots)]
+        if config.trust_code is not None:
+            code = config.trust_code
+            parts.append(partial(claim_code, url, code, crew.key.public_hex, clock))
+        async with _together(parts):
+            announce(crew)
+            await stop.wait()
+            await source.drain(config.grace_seconds)
 
 
 async def _prepared(here: Coordination) -> None:
