@@ -4,6 +4,7 @@ The tables here are also what the README's and ARCHITECTURE's option tables are 
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network, find_network
 from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.catalog import DEFAULT_LLM
+from dispatchd.worker.backend.address import KEY_VARIABLE, BackendAddress
 
 CAPABILITIES: Mapping[str, JobType] = MappingProxyType(
     {"llm": JobType.LLM_INFER, "task": JobType.TASK}
@@ -67,14 +69,33 @@ def _key_option(name: str) -> Option:
 _MODEL = Option(
     "--model",
     ("DISPATCHD_MODEL",),
-    "Language model: an embedded or pulled name, or a folder.",
-    default=DEFAULT_LLM,
+    "Language model: an embedded or pulled name, or a folder; with a backend, one of its models.",
+    shown_default=f"{DEFAULT_LLM}; the backend's only one",
 )
 _SLOTS = Option(
     "--slots",
     ("DISPATCHD_SLOTS",),
     "LLM_INFER jobs that run at once. TASK jobs have places of their own.",
-    shown_default="16 with a prepared model, else 1",
+    shown_default="16 with a prepared model or a backend, else 1",
+)
+_BACKEND = (
+    Option(
+        "--backend",
+        ("DISPATCHD_BACKEND",),
+        "Have LLM_INFER jobs run by a server that speaks OpenAI's API: vLLM, Ollama, llama.cpp.",
+        choices=("openai",),
+    ),
+    Option(
+        "--base-url",
+        ("DISPATCHD_BASE_URL",),
+        f"Address of that server, e.g. http://127.0.0.1:8000/v1; its key goes into {KEY_VARIABLE}.",
+    ),
+)
+_LIMIT = Option(
+    "--limit",
+    ("DISPATCHD_LIMITS",),
+    "NAME=NUMBER, one of the limits in ARCHITECTURE.md.",
+    repeatable=True,
 )
 _LOG_LEVEL = Option(
     "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
@@ -163,12 +184,8 @@ RUN_OPTIONS = (
     _key_option(_OWN_KEY),
     _SLOTS,
     _MODEL,
-    Option(
-        "--limit",
-        ("DISPATCHD_LIMITS",),
-        "NAME=NUMBER, one of the limits in ARCHITECTURE.md.",
-        repeatable=True,
-    ),
+    *_BACKEND,
+    _LIMIT,
     _GRACE,
     _LOG_LEVEL,
 )
@@ -203,12 +220,21 @@ WORKER_OPTIONS = (
     ),
     _SLOTS,
     _MODEL,
+    *_BACKEND,
     _DATA_DIR,
+    _LIMIT,
     _GRACE,
     _LOG_LEVEL,
 )
 
 MODELS_OPTIONS = (_DATA_DIR,)
+
+
+class BackendConfig(Struct, frozen=True, kw_only=True):
+    """The server that carries LLM_INFER jobs out. Without a model's name it must have one alone."""
+
+    address: BackendAddress
+    model: str | None
 
 
 class WorkerConfig(Struct, frozen=True, kw_only=True):
@@ -220,6 +246,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     slots: int | None  # None is as many as suit the model
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
+    backend: BackendConfig | None = None
 
 
 class PaymentConfig(Struct, frozen=True, kw_only=True):
@@ -258,6 +285,7 @@ class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
 
     coordinator: str
     worker: WorkerConfig
+    limits: Limits
     grace_seconds: float
     trust_code: str | None = None
 
@@ -352,6 +380,7 @@ def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
     return RemoteWorkerConfig(
         coordinator=values["coordinator"],
         worker=worker,
+        limits=limits_of(values["limit"]),
         grace_seconds=_finite(values["grace"]),
         trust_code=values["trust_code"] or None,
     )
@@ -386,7 +415,19 @@ def models_dir(data_dir: str) -> Path:
 def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
     return WorkerConfig(
         key_path=Path(values["key"] or key_path).expanduser(),
-        model=values["model"],
+        model=values["model"] or DEFAULT_LLM,
         models_dir=models_dir(values["data_dir"]),
         slots=values["slots"],
+        backend=_backend(values),
     )
+
+
+def _backend(values: Mapping[str, Any]) -> BackendConfig | None:
+    if not values["backend"] and not values["base_url"]:
+        return None
+    if not values["backend"]:
+        raise Unusable("--base-url is the address of a backend: add --backend openai.")
+    if not values["base_url"]:
+        raise Unusable("--backend needs --base-url, the address of the server.")
+    address = BackendAddress.of(values["base_url"], os.environ.get(KEY_VARIABLE, ""))
+    return BackendConfig(address=address, model=values["model"] or None)

@@ -113,6 +113,10 @@ _JOB_PROBLEMS = MappingProxyType(
         "empty_prompt": Problem(400, "{asked} without any text", "empty_prompt", "messages"),
         "invalid_messages": Problem(400, _ORDER, "invalid_messages", "messages"),
         "invalid_payload": Problem(400, "The worker cannot read the call", "invalid_payload"),
+        _UNSUPPORTED: Problem(400, "The worker cannot honour a parameter", _UNSUPPORTED),
+        "rejected_by_backend": Problem(
+            400, "The worker's model server does not take the call", "rejected_by_backend"
+        ),
         _NO_MODEL: Problem(404, "The model is not here", _NO_MODEL, "model"),
         "cancelled": Problem(409, "The job was cancelled", "cancelled"),
         "worker_disconnected": Problem(
@@ -124,12 +128,12 @@ _JOB_PROBLEMS = MappingProxyType(
 )
 CODES = MappingProxyType(
     {
-        _INVALID_VALUE: (400, "A value that is none; `param` names it."),
-        _UNSUPPORTED: (400, "What would change the output and cannot be honoured; see `param`."),
-    }
-    | {
         problem.code: (problem.status, f"{problem.message.format(asked='What is asked is')}.")
         for problem in (*_JOB_PROBLEMS.values(), INVALID_OUTPUT, DIVERGED)
+    }
+    | {
+        _INVALID_VALUE: (400, "A value that is none; `param` names it."),
+        _UNSUPPORTED: (400, "What would change the output and cannot be honoured; see `param`."),
     }
 )
 """The codes that only these routes give: status and meaning."""

@@ -40,6 +40,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Wrong pairing codes from one address in a minute."""
     wrong_codes_max: int = 200
     """Wrong pairing codes from everywhere in a minute."""
+    backend_start_seconds: float = 300
+    """A backend may take so long before the first text of a job."""
+    backend_silence_seconds: float = 60
+    """A backend that sends nothing for so long amid a text has failed at it."""
+    backend_wait_seconds: float = 30
+    """So long a start, and later a job, waits for a backend that is away."""
     receipt_seconds: float = 10
     """So long a result waits for a receipt that is sent by itself."""
     register_seconds: float = 60

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 from msgspec import Struct
-from yarl import URL
 
+from dispatchd.core.address import http_address
 from dispatchd.core.errors import FacilitatorAway, Unusable
 from dispatchd.core.payment import Offer, Reason, Settlement, Verdict
 from dispatchd.payment import Kind
@@ -184,11 +184,7 @@ def _texts(extra: dict[str, Any] | None) -> dict[str, str]:
 
 
 def _base_of(text: str) -> str:
-    try:
-        url = URL(text)
-        valid = url.scheme in {"http", "https"} and url.host and not url.query_string
-    except ValueError:
-        valid = False
-    if not valid:
+    address = http_address(text)
+    if address is None:
         raise Unusable(f"{text!r} is no facilitator's address. Use e.g. https://HOST/facilitator.")
-    return str(url).rstrip("/")
+    return address

@@ -21,9 +21,9 @@ from dispatchd.sdk.errors import (
     NoTrustedWorker,
     Unreachable,
 )
-from dispatchd.sdk.events import Event, events_of
 from dispatchd.sdk.http import Http, Pace, Reply, Request, sentence_of
 from dispatchd.sdk.result import JobReply
+from dispatchd.wire.events import Event, EventTooLong, events_of
 
 _CREATED = 201
 _PAYMENT_REQUIRED = 402
@@ -114,8 +114,11 @@ class CoordinatorClient:
         async with self._http.opened(request) as response:
             if response.ok and response.content_type == "text/event-stream":
                 async with aclosing(events_of(response.content.iter_any())) as events:
-                    async for event in events:
-                        yield event
+                    try:
+                        async for event in events:
+                            yield event
+                    except EventTooLong:
+                        raise BadReply("An event is too long") from None
 
     async def cancel(self, job_id: str) -> JobReply:
         """Cancels a job; raises `Conflict` where it has ended otherwise."""

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dispatchd.core.job import JobStatus
 from dispatchd.sdk.coordinator import CoordinatorClient
 from dispatchd.sdk.errors import Unreachable
-from dispatchd.sdk.events import Event
 from dispatchd.sdk.telling import Telling
+from dispatchd.wire.events import Event
 
 _BROKEN_MAX = 5
 _PAUSE_SECONDS = 0.5

@@ -14,7 +14,9 @@ from msgspec.structs import replace
 from yarl import URL
 
 from dispatchd import __version__
+from dispatchd.core.address import http_address
 from dispatchd.sdk.errors import BadReply, InvalidRequest, NetworkFailed, Overloaded, Unreachable
+from dispatchd.wire.retry_after import retry_seconds
 
 REPLY_BYTES_MAX = 32 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
@@ -147,16 +149,12 @@ class Http:
 
 def base_of(text: str) -> str:
     """A coordinator's address in the form that paths are added to; raises `InvalidRequest`."""
-    try:
-        url = URL(text if "://" in text else f"http://{text}")
-        valid = url.scheme in {"http", "https"} and url.host and not any(map(str.isspace, text))
-    except ValueError:
-        valid = False
-    if not valid or url.query_string or url.fragment:
+    address = http_address(text if "://" in text else f"http://{text}")
+    if address is None:
         raise InvalidRequest(
             f"{text!r} is no coordinator's address", hint="Use e.g. http://127.0.0.1:4010."
         )
-    return str(url).rstrip("/")
+    return address
 
 
 def sentence_of(reply: Reply) -> str:
@@ -206,8 +204,3 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return str(error) or type(error).__name__
-
-
-def retry_seconds(header: str) -> float:
-    """The seconds of a Retry-After; 0 where it says none."""
-    return float(header) if header.isascii() and header.isdigit() else 0.0

@@ -12,8 +12,9 @@ from yarl import URL
 
 from dispatchd.sdk import Bill, Payer, Payment
 from dispatchd.sdk.errors import InvalidRequest, PaymentRequired, Unreachable
-from dispatchd.sdk.http import REPLY_BYTES_MAX, Pace, Reply, reason_of, retry_seconds
+from dispatchd.sdk.http import REPLY_BYTES_MAX, Pace, Reply, reason_of
 from dispatchd.sdk.outlay import Outlay, settlement_of
+from dispatchd.wire.retry_after import retry_seconds
 
 _PAYMENT_REQUIRED = 402
 _TRANSIENT = frozenset({429, 502, 503, 504})

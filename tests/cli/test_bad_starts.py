@@ -210,6 +210,44 @@ def test_a_coordinator_that_is_no_address(refused: Start, address: str) -> None:
     assert "--coordinator" in refused("worker", "--coordinator", address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://example.org",
+        "127.0.0.1:8000",
+        "http://",
+        "http://example.org:99999",
+        "http://example.org/v1?key=secret",
+        "http://me:secret@example.org/v1",
+        "http://a b",
+    ],
+)
+def test_a_backend_that_is_no_address(invoke: Invoke, started: Started, address: str) -> None:
+    result = invoke("run", "--testnet", "--backend", "openai", "--base-url", address)
+    said = assert_one_sentence(result.exit_code, result.stdout, result.stderr)
+    assert "--base-url" in said
+    assert "secret" not in said
+    assert started.config is None
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "sécret", "tab\tbed"])
+def test_a_backends_key_that_is_none(invoke: Invoke, started: Started, key: str) -> None:
+    given = ("--backend", "openai", "--base-url", "http://127.0.0.1:8000/v1")
+    result = invoke("run", "--testnet", *given, DISPATCHD_BACKEND_KEY=key)
+    said = assert_one_sentence(result.exit_code, result.stdout, result.stderr)
+    assert "DISPATCHD_BACKEND_KEY" in said
+    assert key not in said
+    assert started.config is None
+
+
+def test_a_backend_that_does_not_come(refused: Start) -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    given = ("--backend", "openai", "--base-url", url, "--limit", "backend_wait_seconds=0")
+    said = refused("worker", *given)
+    assert url in said
+    assert "Connection refused" in said
+
+
 PAYEE = "0x" + "ab" * 20
 FAR = ("--facilitator", "http://127.0.0.1:1")
 
@@ -261,6 +299,11 @@ def test_a_node_that_cannot_sell(
         (("run", "--testnet", "--limit", "faults_max=-1"), "faults_max"),
         (("run", "--testnet", "--grace", "-1"), "--grace"),
         (("run", "--testnet", "--grace", "nan"), "--grace"),
+        (("run", "--testnet", "--backend", "openai"), "--base-url"),
+        (("run", "--testnet", "--base-url", "http://127.0.0.1:8000/v1"), "--backend"),
+        (("run", "--testnet", "--backend", "ollama", "--base-url", "http://x"), "ollama"),
+        (("worker", "--limit", "beauty=1"), "beauty"),
+        (("worker", "--backend", "openai"), "--base-url"),
         (("worker", "--slots", "-3"), "--slots"),
         (("worker", "--capability", "dance"), "--capability"),
         (("worker", "--provider-type", "toaster"), "--provider-type"),

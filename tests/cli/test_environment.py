@@ -21,6 +21,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "--key": ("/srv/a.json", "/srv/b.json"),
     "--slots": ("3", "5"),
     "--model": ("some/folder", "another"),
+    "--backend": ("openai", "OPENAI"),
+    "--base-url": ("http://127.0.0.1:8000/v1", "https://example.org/v1"),
     "--limit": ("faults_max=7", "faults_max=9"),
     "--grace": ("1.5", "0"),
     "--log-level": ("debug", "error"),
@@ -29,8 +31,10 @@ VALUES: dict[str, tuple[str, str]] = {
     "--provider-type": ("seeker", "SEEKER"),
     "--trust-code": ("A3F2B1", "000000"),
 }
-# Payments are off with --testnet, so options of theirs say nothing there.
-SELLING = {
+# What says nothing alone, and what it is said with: payments are off with --testnet.
+WITH = {
+    "--backend": ("--base-url", "http://127.0.0.1:8000/v1"),
+    "--base-url": ("--backend", "openai"),
     "--pay-to": ("--payments", "facilitator", "--facilitator", "https://example.com"),
     "--facilitator": ("--payments", "facilitator", "--pay-to", "0x" + "5" * 40),
     "--asset": ("--payments", "simulated"),
@@ -90,7 +94,7 @@ def test_a_variable_does_what_its_flag_does(
     outcome: Outcomes, command: str, flag: str, variable: str
 ) -> None:
     value = VALUES[flag][0]
-    rest = SELLING.get(flag, ())
+    rest = WITH.get(flag, ())
     by_variable = outcome(command, *rest, **{variable: value})
     assert by_variable == outcome(command, *rest, flag, value)
     assert by_variable != outcome(command)
@@ -101,7 +105,7 @@ def test_a_flag_wins_over_a_variable(
     outcome: Outcomes, command: str, flag: str, variable: str
 ) -> None:
     ours, theirs = VALUES[flag]
-    rest = SELLING.get(flag, ())
+    rest = WITH.get(flag, ())
     by_flag = outcome(command, *rest, flag, ours)
     assert outcome(command, *rest, flag, ours, **{variable: theirs}) == by_flag
 
@@ -200,3 +204,16 @@ def test_networks_that_do_not_go_together(
     assert refused.exit_code == 2
     assert named in refused.stderr
     assert started.config is None
+
+
+def test_a_backends_key_comes_from_the_environment_and_is_not_shown(
+    invoke: Invoke, started: Started
+) -> None:
+    given = ("--backend", "openai", "--base-url", "http://127.0.0.1:8000/v1/", "--model", "m")
+    assert invoke("run", "--testnet", *given, DISPATCHD_BACKEND_KEY=" sk-1 ").exit_code == 0
+    backend = started.config.worker.backend
+    assert (backend.address.url, backend.address.key) == ("http://127.0.0.1:8000/v1", "sk-1")
+    assert backend.model == "m"
+    assert "sk-1" not in repr(started.config)
+    assert invoke("run", "--testnet", *given[:-2]).exit_code == 0
+    assert started.config.worker.backend.model is None

@@ -12,7 +12,6 @@ from aiohttp.test_utils import TestServer
 
 from dispatchd.sdk import follow
 from dispatchd.sdk.errors import ComputeError, JobFailed
-from dispatchd.sdk.events import Event, EventParser
 from tests.sdk.pace import router_to
 
 USER = "user_abc123"
@@ -120,14 +119,3 @@ async def test_a_stream_of_a_job_that_fails() -> None:
             await anext(stream)
         with pytest.raises(ComputeError):
             await anext(stream)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 1000])
-def test_events_are_cut_anywhere(size: int) -> None:
-    lines = ("id:1", ": hush", "event: a", "data: é\u2028", "", "data:x\r", "data: y\r", "\r")
-    text = "\n".join((*lines, "event: none", "", "data: z")).encode()
-    parser = EventParser()
-    events = [
-        event for at in range(0, len(text), size) for event in parser.feed(text[at : at + size])
-    ]
-    assert events == [Event("a", "é\u2028"), Event("message", "x\ny")]

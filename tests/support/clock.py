@@ -43,3 +43,16 @@ class FakeClock:
             _, _, future = heapq.heappop(self._sleepers)
             if not future.done():
                 future.set_result(None)
+
+
+class HastyClock(FakeClock):
+    """A clock on which whoever sleeps wakes at once, and time has passed by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._now += round(seconds * 1000)
+        await asyncio.sleep(0)
