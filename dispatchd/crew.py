@@ -16,7 +16,7 @@ from dispatchd.config import WorkerConfig
 from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.job import JobType
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, ModelCard, find
 from dispatchd.engine.classifier import load_classifier
@@ -40,7 +40,7 @@ _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 class Crew(Struct, frozen=True):
     """A worker's parts, ready to run: its key, what it can do, and how to describe it."""
 
-    key: WorkerKey
+    key: KeyPair
     lock: FileLock
     card: WorkerCard
     executors: dict[JobType, Executor]

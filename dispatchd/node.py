@@ -18,6 +18,7 @@ from msgspec import Struct
 from dispatchd import __version__
 from dispatchd.api.app import Edge, Market
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig
+from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
@@ -63,11 +64,17 @@ class Coordination(Struct, frozen=True):
     feed: Feed
     sales: Sales | None
     payments: PaymentStore
+    chain: Chain
     clock: Clock
 
     @classmethod
     def over(
-        cls, store: SqliteStore, clock: Clock, limits: Limits, shop: "Shop | None" = None
+        cls,
+        store: SqliteStore,
+        chain: Chain,
+        clock: Clock,
+        limits: Limits,
+        shop: "Shop | None" = None,
     ) -> Self:
         """Builds the parts; with a shop, jobs are sold."""
         seats = Seats()
@@ -90,7 +97,9 @@ class Coordination(Struct, frozen=True):
             clock,
             limits,
         )
-        return cls(seats, coordinator, work, matching, sweep, feed, sales, store.payments, clock)
+        return cls(
+            seats, coordinator, work, matching, sweep, feed, sales, store.payments, chain, clock
+        )
 
     @property
     def running(self) -> "list[Part]":
@@ -122,23 +131,30 @@ class Coordination(Struct, frozen=True):
         self.feed.close()
 
 
-class Branch(Struct, frozen=True):
-    """One network that is being served."""
+class Served(Struct, frozen=True):
+    """What is said of a network that is being served, with the port that it got."""
 
     config: NetworkConfig
     port: int
-    parts: Coordination
-    edge: Edge
+    coordinator_key: str
     notice: "Notice | None"
 
 
 class Running(Struct, frozen=True):
-    """What a started node says of itself: each network with the port that it got."""
+    """What a started node says of itself."""
 
     version: str
     config: RunConfig
-    networks: "tuple[tuple[NetworkConfig, int, Notice | None], ...]"
+    networks: tuple[Served, ...]
     crew: Crew | None
+
+
+class Branch(Struct, frozen=True):
+    """The parts of a network that is being served."""
+
+    served: Served
+    parts: Coordination
+    edge: Edge
 
 
 def run_until_stopped(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
@@ -168,9 +184,9 @@ async def run_node(
             await running.enter_async_context(_branch(each, config, crew, clock))
             for each in config.networks
         ]
-        addresses = tuple((branch.config, branch.port, branch.notice) for branch in branches)
         _collect_garbage_rarely()
-        announce(Running(__version__, config, addresses, crew))
+        served = tuple(branch.served for branch in branches)
+        announce(Running(__version__, config, served, crew))
         await stop.wait()
         await asyncio.gather(
             *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
@@ -190,27 +206,35 @@ def _collect_garbage_rarely() -> None:
 
 @asynccontextmanager
 async def _branch(
-    served: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock
+    network: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock
 ) -> AsyncIterator[Branch]:
     """One network: its store, its coordinator, its port, and the worker's seat there."""
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(open_sqlite(served.database))
+        store = await opened.enter_async_context(open_sqlite(network.database))
         shop = None
-        if served.payments is not None:
+        if network.payments is not None:
             selling = import_module("dispatchd.selling")  # with all that payments need
-            opening = selling.open_shop(served.payments, store, clock, config.limits)
+            opening = selling.open_shop(network.payments, store, clock, config.limits)
             shop = await opened.enter_async_context(opening)
-        here = Coordination.over(store, clock, config.limits, shop)
-        await _prepared(here)
+        here = await _prepared(store, network, config.limits, clock, shop)
         parts = here.running
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, config.limits)
             worker = Worker(source, crew.executors, crew.key, clock)
             parts += [source.run, partial(worker.run, crew.card.slots)]
         market = Market() if shop is None else shop.market
-        edge = Edge(here.coordinator, here.work, served.network, clock, config.limits, market)
-        async with edge.listening(config.host, served.port) as port, _together(parts):
-            yield Branch(served, port, here, edge, None if shop is None else shop.notice)
+        edge = Edge(
+            here.coordinator,
+            here.work,
+            here.chain,
+            network.network,
+            clock,
+            config.limits,
+            market,
+        )
+        async with edge.listening(config.host, network.port) as port, _together(parts):
+            notice = None if shop is None else shop.notice
+            yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
 
 
 async def run_worker(
@@ -232,11 +256,21 @@ async def run_worker(
             await source.drain(config.grace_seconds)
 
 
-async def _prepared(here: Coordination) -> None:
+async def _prepared(
+    store: SqliteStore,
+    network: NetworkConfig,
+    limits: Limits,
+    clock: Clock,
+    shop: "Shop | None",
+) -> Coordination:
+    """A coordinator's parts, once they have looked at what a former process left."""
     try:
+        chain = await open_chain(store.chain, network.database)
+        here = Coordination.over(store, chain, clock, limits, shop)
         await here.prepare()
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None
+    return here
 
 
 @asynccontextmanager

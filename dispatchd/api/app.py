@@ -18,10 +18,12 @@ from dispatchd.api.gate import Gate, OpenGate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.openai import OpenAiRoutes
+from dispatchd.api.receipts import ReceiptRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
 from dispatchd.api.trust import TrustRoutes
 from dispatchd.api.workers import WorkerRoutes
+from dispatchd.coordinator.chain import Chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
@@ -57,6 +59,7 @@ class Edge:
         self,
         coordinator: Coordinator,
         work: Work,
+        chain: Chain,
         network: Network,
         clock: Clock,
         limits: Limits,
@@ -74,6 +77,7 @@ class Edge:
             JobRoutes(coordinator, view, network, limits, market.gate),
             StreamRoutes(coordinator, view),
             TrustRoutes(coordinator, limits),
+            ReceiptRoutes(coordinator, chain),
             self._status,
             DocsRoutes(network),
             openai,

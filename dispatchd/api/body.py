@@ -40,6 +40,17 @@ def parameter(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
+def whole_number(request: web.Request, name: str, least: int, most: int, *, default: int) -> int:
+    """A query parameter that counts something; raises where it is anything else."""
+    text = parameter(request, name)
+    if text is None:
+        return default
+    digits = len(str(most))
+    if not text.isascii() or not text.isdigit() or not least <= int(text[: digits + 1]) <= most:
+        raise Invalid(f"{name} must be a whole number from {least} to {most}")
+    return int(text)
+
+
 def _is_utf8(charset: str) -> bool:
     try:
         return codecs.lookup(charset).name == "utf-8"

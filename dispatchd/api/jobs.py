@@ -7,7 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
-from dispatchd.api.body import json_text, parameter
+from dispatchd.api.body import json_text, parameter, whole_number
 from dispatchd.api.errors import guarded, json_response, raw_response
 from dispatchd.api.gate import Gate
 from dispatchd.api.job_view import JobView, listed_text
@@ -21,7 +21,7 @@ from dispatchd.core.prices import in_dollars, price
 
 _KEY_CHARS_MAX = 255
 _PAGE_MAX = 500
-_PAGE_DEFAULT = "50"
+_PAGE_DEFAULT = 50
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 
@@ -128,15 +128,11 @@ class JobRoutes:
 
 def _filter(request: web.Request) -> JobFilter:
     status = parameter(request, "status")
-    limit = parameter(request, "limit")
-    limit = _PAGE_DEFAULT if limit is None else limit
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= _PAGE_MAX:
-        raise Invalid(f"limit must be a whole number from 1 to {_PAGE_MAX}")
     return JobFilter(
         user_id=parameter(request, "user_id"),
         status=None if status is None else choice(status, JobStatus, "status"),
         after=parameter(request, "after"),
-        limit=int(limit),
+        limit=whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT),
     )
 
 

@@ -8,6 +8,7 @@ from dispatchd.api import openapi_shapes as shapes
 from dispatchd.api.openai_errors import CODES, JOB_ID_HEADER, MODEL_CODES, SHARED_CODES
 from dispatchd.api.openai_schema import ChatCall, TextCall
 from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate
+from dispatchd.core.chain import SEQUENCE_MAX, Bundle, EntryPage, SignedRoot
 from dispatchd.core.job import JobStatus, JobType
 
 OBJECT = {"type": "object"}
@@ -81,6 +82,25 @@ _LIST = (
 _QUOTE = (
     Parameter(name="job_type", shape=JobType, required=True, about="What kind of job."),
     Parameter(name="policy", shape=Policy, about="AUTO is FAST for LLM_INFER, CHEAP for TASK."),
+)
+_ENTRIES = (
+    Parameter(
+        name="after",
+        shape={"type": "integer", "minimum": 0, "maximum": SEQUENCE_MAX, "default": 0},
+        about="Only entries behind this sequence number; the `next` of the page before.",
+    ),
+    Parameter(
+        name="limit",
+        shape={"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+        about="How many entries a page holds.",
+    ),
+)
+_JOB = Parameter(
+    name="job_id",
+    place="path",
+    shape={"type": "string", "format": "uuid"},
+    required=True,
+    about="The job's id, in either case.",
 )
 _USER = Parameter(
     name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
@@ -179,6 +199,29 @@ OPERATIONS = (
         *("/v1/jobs/{id}/explain", "Jobs", "Why a job waits", shapes.Explanation),
         parameters=(_ID,),
         errors=(404, 503),
+    ),
+    _get(
+        *("/v1/receipts", "Receipts", "The chain of receipts, from its beginning", EntryPage),
+        about=(
+            "Every completed job has an entry; of PRIVATE ones it is all that is shown."
+            " dispatchd/core/receipts.md in the source says what is hashed and signed."
+        ),
+        parameters=_ENTRIES,
+        errors=(400, 503),
+    ),
+    _get(
+        *("/v1/receipts/root", "Receipts", "The signed Merkle root over the chain", SignedRoot),
+        about="The tree is RFC 6962's; `root` is its hash over the first `size` entries, in hex.",
+        errors=(503,),
+    ),
+    _get(
+        *("/v1/receipts/{job_id}", "Receipts", "What proves a result offline", Bundle),
+        about=(
+            "Receipt and output as they were signed and hashed, the job's entry, and the path from"
+            " it to the root. 409 where the job has not completed."
+        ),
+        parameters=(_JOB,),
+        errors=(404, 409, 503),
     ),
     _completion("/v1/chat/completions", "Answer a chat", ChatCall, shapes.ChatReply),
     _completion("/v1/completions", "Answer a prompt", TextCall, shapes.TextReply),

@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "trust": ("trust:trust", "Pair users with the workers that may see their PRIVATE jobs."),
         "wallet": ("wallet:wallet", "Development wallets, and simulated money for them."),
         "pay": ("pay:pay", "Send a request to any x402 server, and pay for it once."),
-        "receipt": ("receipt:receipt", "Show and check the receipts of jobs."),
+        "receipt": ("receipt:receipt", "Show, keep and check the receipts of jobs."),
         "models": ("models:models", "Language models and classifiers of this machine."),
         "completion": ("completion:completion", "Print what makes a shell complete commands."),
     }

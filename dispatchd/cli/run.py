@@ -36,19 +36,21 @@ def announce(running: Running) -> None:
     config = running.config
     shown_host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
     host = f"[{shown_host}]" if ":" in shown_host else shown_host
-    first_port = running.networks[0][1]
+    first_port = running.networks[0].port
     url = f"http://{host}:{first_port}"
     lines = [f"dispatchd {running.version} is running ({_terms(running)})"]
-    for served, port, notice in running.networks:
+    for served in running.networks:
+        network = served.config.network
         lines += [
-            f"  address   http://{host}:{port}",
-            f"  network   {served.network.name} ({served.network.caip2})",
-            f"  state     {served.database}",
-            *_payment_lines(notice),
+            f"  address   http://{host}:{served.port}",
+            f"  network   {network.name} ({network.caip2})",
+            f"  state     {served.config.database}",
+            f"  receipts  chained under {served.coordinator_key}",
+            *_payment_lines(served.notice),
         ]
     lines += [
         *_worker_lines(running),
-        *_exposure(config.host, [port for _, port, _ in running.networks]),
+        *_exposure(config.host, [served.port for served in running.networks]),
         "Try it:",
         *_try_it(running, url),
         f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
@@ -57,14 +59,14 @@ def announce(running: Running) -> None:
 
 
 def _terms(running: Running) -> str:
-    notices = [notice for _, _, notice in running.networks]
+    notices = [served.notice for served in running.networks]
     if not any(notices):
         return "testnet: jobs are free"
     return "payments are simulated" if any(n and n.wallets for n in notices) else "jobs are sold"
 
 
 def _try_it(running: Running, url: str) -> list[str]:
-    notice = running.networks[0][2]
+    notice = running.networks[0].notice
     if notice is not None:
         wallet = "1" if notice.wallets else "WALLET_FILE"
         ask = f'dispatchd submit llm "What is a blockchain?" --pay {wallet} --coordinator {url}'

@@ -24,6 +24,14 @@ def say(text: str, *, end: str = "\n") -> None:
     click.echo(_printable(shown) + end, nl=False, color=True)
 
 
+def say_bytes(line: bytes) -> None:
+    """Data of which every byte counts, one line."""
+    if sys.stdout.isatty():
+        say(line.decode())
+    else:
+        click.echo(line)
+
+
 def say_json(value: Any) -> None:
     """Data in JSON, one line."""
     say(json_text(value))

@@ -176,7 +176,7 @@ class Work:
             raise
         now = self._clock.now()
         try:
-            await self._jobs.finish(lease, replace(done, receipt=receipt), now)
+            await self._jobs.finish(held.job, replace(done, receipt=receipt), now)
         except LeaseLost:
             seat.drop(held)
             raise

@@ -85,7 +85,7 @@ class StoreUnavailable(DispatchError):
 
 
 class Conflict(DispatchError):
-    """An idempotency key that was first sent with another body."""
+    """The job is not in a state for that, or an idempotency key stands for another body."""
 
     code = "conflict"
 

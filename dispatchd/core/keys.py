@@ -24,8 +24,8 @@ class _KeyFile(Struct, rename="camel"):
     secret_key: SecretBytes
 
 
-class WorkerKey:
-    """A worker's identity: an ed25519 key pair.
+class KeyPair:
+    """The identity of a worker or of a coordinator: an ed25519 key pair.
 
     The file holds the 32 bytes of the public key and the 64 of the secret key (seed, then public
     key), as tweetnacl and the network's other workers lay them out.
@@ -46,11 +46,11 @@ class WorkerKey:
         try:
             file = msgspec.json.decode(text, type=_KeyFile)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Invalid(f"not a worker key: {error}") from None
+            raise Invalid(f"not a key file: {error}") from None
         signing = SigningKey(bytes(file.secret_key[:_SEED_BYTES]))
         public = list(bytes(signing.verify_key))
         if file.public_key != public or file.secret_key[_SEED_BYTES:] != public:
-            raise Invalid("not a worker key: publicKey is not that of secretKey")
+            raise Invalid("not a key file: publicKey is not that of secretKey")
         return cls(signing)
 
     def print(self) -> bytes:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import BadReceipt
 from dispatchd.core.job import Completion
-from dispatchd.core.keys import WorkerKey, signature_holds
+from dispatchd.core.keys import KeyPair, signature_holds
 
 _CHARS_MAX = 8192
 _HASH_PREFIX = "sha256:"
@@ -41,7 +41,7 @@ def hash_of(output: str) -> str:
 
 
 def complete(
-    key: WorkerKey, job_id: str, output: str, completed_at: str, payment_ref: str | None = None
+    key: KeyPair, job_id: str, output: str, completed_at: str, payment_ref: str | None = None
 ) -> Completion:
     """Signs an output and returns what a worker hands in."""
     receipt = Receipt(job_id, key.public_hex, hash_of(output), completed_at, payment_ref)

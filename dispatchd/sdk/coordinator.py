@@ -5,12 +5,13 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote as escaped
 
 import msgspec
 from msgspec import Struct
 
+from dispatchd.core.chain import Bundle, EntryPage, SignedRoot
 from dispatchd.sdk.errors import (
     BadReply,
     CommitLost,
@@ -29,6 +30,7 @@ _CREATED = 201
 _PAYMENT_REQUIRED = 402
 _REFUSALS: Mapping[int, type[InvalidRequest]] = MappingProxyType({404: NotFound, 409: Conflict})
 _OURS = "dispatchd"
+_T = TypeVar("_T")
 
 
 class Quote(Struct, frozen=True):
@@ -132,6 +134,19 @@ class CoordinatorClient:
         """Any other thing that can be looked at."""
         return (await self._ok(Request("GET", path, params or {}))).object
 
+    async def bundle(self, job_id: str) -> Bundle:
+        """All that proves a job's result; raises `Conflict` where it has not completed."""
+        return await self._proof(f"/v1/receipts/{escaped(job_id, safe='')}", Bundle)
+
+    async def root(self) -> SignedRoot:
+        """The signed Merkle root over the coordinator's chain of receipts."""
+        return await self._proof("/v1/receipts/root", SignedRoot)
+
+    async def entries(self, after: int, limit: int) -> EntryPage:
+        """The entries of the chain behind a sequence number, so many at the most."""
+        params = {"after": str(after), "limit": str(limit)}
+        return await self._proof("/v1/receipts", EntryPage, params)
+
     async def create_code(self, user_id: str) -> dict[str, Any]:
         """A pairing code. Each call makes another one, so none is repeated blindly."""
         return await self._post("/v1/trust/create", {"user_id": user_id})
@@ -155,6 +170,15 @@ class CoordinatorClient:
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         reply = await self._http.ask(Request("POST", path, body=body), self._pace.retries, _never)
         return _accepted(reply).object
+
+    async def _proof(
+        self, path: str, kind: type[_T], params: Mapping[str, str] | None = None
+    ) -> _T:
+        reply = await self._ok(Request("GET", path, params or {}))
+        try:
+            return msgspec.json.decode(reply.text, type=kind)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadReply(f"The coordinator's receipts cannot be read: {error}") from None
 
     async def _ok(self, request: Request, pauses: tuple[float, ...] | None = None) -> Reply:
         return _accepted(await self._http.ask(request, pauses or self._pace.retries))

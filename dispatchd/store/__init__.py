@@ -1,4 +1,4 @@
-"""What a coordinator asks of its store: the queue of jobs, and who trusts whom.
+"""What a coordinator asks of its store: jobs, what pays for them, receipts, who trusts whom.
 
 A job moves only by guarded writes: a verb that is given a lease changes nothing and raises
 `LeaseLost` when that lease is not the current one. A write that has returned is on disk. Every
@@ -8,6 +8,7 @@ verb raises `StoreUnavailable` when the store cannot do it at the moment.
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from dispatchd.core.chain import Entry, Place, Root
 from dispatchd.core.job import (
     Completion,
     Grant,
@@ -99,8 +100,11 @@ class JobStore(Protocol):
         """Extends leases until those moments; their workers live, so the jobs are running."""
         ...
 
-    async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
-        """Stores output and receipt, and completes the job, or begins to capture its payment."""
+    async def finish(self, job: Job, done: Completion, at: Millis) -> None:
+        """Stores output and receipt of a job that is still in the attempt of `job`.
+
+        Completes it and puts it into the chain of receipts, or begins to capture its payment.
+        """
         ...
 
     async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
@@ -204,6 +208,30 @@ class PaymentStore(Protocol):
 
     async def refused(self, payment: Payment, reason: str, error: str) -> None:
         """The money will not move: the job fails with an error."""
+        ...
+
+
+class ChainStore(Protocol):
+    """The chain of receipts. The verbs that complete a job put it there, by the same write."""
+
+    async def owner(self) -> str | None:
+        """The coordinator key that the chain belongs to; None before `begin`."""
+        ...
+
+    async def begin(self, coordinator_key: str) -> None:
+        """From now on the chain belongs to that key, unless it belongs to one already."""
+        ...
+
+    async def root(self) -> Root:
+        """The root over all entries, which is there however long the chain is."""
+        ...
+
+    async def page(self, after: int, limit: int) -> list[tuple[Entry, str | None]]:
+        """The entries behind a sequence number, each with its job's id unless that is PRIVATE."""
+        ...
+
+    async def place_of(self, job_id: str) -> Place | None:
+        """Where the entry of a job stands under the root over all entries."""
         ...
 
 

@@ -15,7 +15,7 @@ from dispatchd.core.clock import Clock, iso
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import LeaseLost
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.receipt import complete
 from dispatchd.wire.decode import from_coordinator
 from dispatchd.wire.messages import (
@@ -58,7 +58,7 @@ class RemoteCoordinator:
     Leases outlive a connection where the coordinator says so; those it does not confirm are lost.
     """
 
-    def __init__(self, dialler: Dialler, card: WorkerCard, key: WorkerKey, clock: Clock) -> None:
+    def __init__(self, dialler: Dialler, card: WorkerCard, key: KeyPair, clock: Clock) -> None:
         self._dialler = dialler
         self._card = card
         self._key = key

@@ -10,7 +10,7 @@ from dispatchd.core.clock import Clock, iso
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import BadReceipt, ExecutionFailed, LeaseLost, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.receipt import complete
 from dispatchd.worker import Executor, Output, WorkSource
 
@@ -26,7 +26,7 @@ class Worker:
         self,
         source: WorkSource,
         executors: Mapping[JobType, Executor],
-        key: WorkerKey,
+        key: KeyPair,
         clock: Clock,
     ) -> None:
         self._source = source

@@ -107,6 +107,49 @@ def test_a_key_that_another_worker_uses(refused: Start, tmp_path: Path) -> None:
         worker.out.wait_for(address)
 
 
+def started_once(tmp_path: Path) -> Path:
+    """The coordinator key of a node that has run; its database stays."""
+    data = tmp_path / "data"
+    with dispatchd(*NODE, "--data-dir", str(data), home=tmp_path / "home") as node:
+        node.url()
+        assert node.stop() == 0
+    return data / "monad-coordinator-key.json"
+
+
+def test_a_chain_whose_key_is_not_there(refused: Start, tmp_path: Path) -> None:
+    key = started_once(tmp_path)
+    public = bytes(json.loads(key.read_text())["publicKey"]).hex()
+    kept = key.rename(tmp_path / "kept")
+    said = refused(*NODE)
+    assert all(words in said for words in (str(key), public, "Put that file back"))
+    assert not key.exists()
+    kept.rename(key)
+    with dispatchd(*NODE, "--data-dir", str(key.parent), home=tmp_path / "home") as node:
+        node.out.wait_for(public)
+
+
+def test_a_chain_with_another_key(refused: Start, tmp_path: Path) -> None:
+    file = started_once(tmp_path)
+    file.write_text(key())
+    said = refused(*NODE)
+    assert all(words in said for words in (str(file), "another"))
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
+def test_a_coordinator_key_that_others_can_read(refused: Start, tmp_path: Path, mode: int) -> None:
+    file = started_once(tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(mode)
+    said = refused(*NODE)
+    assert all(words in said for words in (str(file), "chmod 600", "coordinator key"))
+
+
+def test_a_coordinator_key_file_that_holds_no_key(refused: Start, tmp_path: Path) -> None:
+    file = started_once(tmp_path)
+    file.write_text("{}")
+    assert str(file) in refused(*NODE)
+
+
 def broken_model(folder: Path, how: str) -> Path:
     """A copy of the embedded language model with one thing wrong."""
     shutil.copytree(MODELS / "demo-chat-3m", folder)

@@ -63,6 +63,16 @@ class Ledger:
         for job_id in rows.keys() - self.rows.keys():
             self._check_new(rows[job_id])
         self.rows = rows
+        self._check_chain(verb)
+
+    def _check_chain(self, verb: str) -> None:
+        """What has completed is in the chain, and nothing else, without a gap."""
+        completed = {row["seq"] for row in self.rows.values() if row["status"] == "completed"}
+        chained = dict(self._db.execute("SELECT job_seq, sequence FROM chain_entries"))
+        assert chained.keys() == completed, verb
+        assert sorted(chained.values()) == list(range(1, len(chained) + 1)), verb
+        (size,) = self._db.execute("SELECT size FROM chain_head").fetchone()
+        assert size == len(chained), verb
 
     def _check_new(self, row: Row) -> None:
         """A new job waits, has found a free place at once, or has been refused."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatchd.coordinator.allowance import _NAMES_MAX, Allowance
+from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.guesses import Guesses
 from dispatchd.core.errors import PairingRefused, TooMany
@@ -89,7 +90,8 @@ def test_a_right_code_does_not_count() -> None:
 @pytest.fixture
 async def coordinator(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Coordinator]:
     async with open_sqlite(tmp_path / "jobs.sqlite3") as store:
-        yield Coordination.over(store, clock, Limits()).coordinator
+        chain = await open_chain(store.chain, tmp_path / "jobs.sqlite3")
+        yield Coordination.over(store, chain, clock, Limits()).coordinator
 
 
 async def outcome(coordinator: Coordinator, code: str, address: str) -> str:

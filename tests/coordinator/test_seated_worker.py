@@ -8,7 +8,7 @@ from dispatchd.coordinator.work import SeatedWorker
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import JobType, Lease
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.worker.worker import Worker
 from tests.support.executors import Gated
@@ -20,7 +20,7 @@ SUMMARIZE = {"job_type": "TASK", "task_type": "summarize", "input": "A text."}
 async def test_no_attempt_fails_because_its_progress_cannot_be_stored(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, task = WorkerKey.generate(), Gated()
+    key, task = KeyPair.generate(), Gated()
     slots = (Slots(frozenset({JobType.TASK}), 1),)
     card = WorkerCard(
         provider_pubkey=key.public_hex, provider_type=ProviderType.DESKTOP, slots=slots

@@ -9,13 +9,14 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.intake import Order
 from dispatchd.coordinator.seats import Seat
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.clock import iso
 from dispatchd.core.errors import BadReceipt, LeaseLost, NoTrustedWorker, Stopping
 from dispatchd.core.job import Completion, Fault, JobStatus, JobType, Lease
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import complete
 from dispatchd.node import Coordination
@@ -27,9 +28,9 @@ from tests.support.clock import FakeClock
 ALL_TYPES = frozenset(JobType)
 
 
-def key_number(number: int) -> WorkerKey:
+def key_number(number: int) -> KeyPair:
     """Always the same key for a number."""
-    return WorkerKey(SigningKey(bytes([number]) * 32))
+    return KeyPair(SigningKey(bytes([number]) * 32))
 
 
 def holds(seat: Seat, lease: Lease) -> bool:
@@ -41,7 +42,7 @@ def holds(seat: Seat, lease: Lease) -> bool:
 class Peer:
     """A worker: what it is, where it sits, and the leases that it believes to have."""
 
-    key: WorkerKey
+    key: KeyPair
     job_types: frozenset[JobType] = ALL_TYPES
     places: int = 1
     seat: Seat | None = None
@@ -87,7 +88,8 @@ class World:
         self._inherited = self.ledger.leases()
         """Given out by a former process: they end with their time, or are taken up."""
         self.gate = Gate(self.ledger.look)
-        self.parts = Coordination.over(self.gate.over(store), self.clock, self.limits)
+        chain = await open_chain(store.chain, self._path)
+        self.parts = Coordination.over(self.gate.over(store), chain, self.clock, self.limits)
         self.draining = False
         self._matching = asyncio.create_task(self.parts.matching.run())
 
@@ -259,7 +261,7 @@ class World:
             return
         assert held, f"the failure of {lease}, which was lost, was accepted"
 
-    def result(self, key: WorkerKey, job_id: str) -> Completion:
+    def result(self, key: KeyPair, job_id: str) -> Completion:
         """A well signed result, unlike any other."""
         self._outputs += 1
         return complete(key, job_id, f'{{"n":{self._outputs}}}', iso(self.clock.now()))

@@ -11,11 +11,11 @@ from nacl.signing import SigningKey
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import BadReceipt
 from dispatchd.core.job import Completion
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.receipt import complete, verify
 from tests.support.vectors import name_of, vectors
 
-KEY = WorkerKey(SigningKey(bytes([7] * 32)))
+KEY = KeyPair(SigningKey(bytes([7] * 32)))
 JOB = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
 AT = "2026-02-09T12:00:02.000Z"
 ALL = vectors("receipts")

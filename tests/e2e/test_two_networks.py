@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from tests.e2e.client import LLM, TASK, Client
+from tests.support import auditor
 from tests.support.process import dispatchd
 
 SOLANA = "solana:EtWTRABZaYq6iMfeYKouRu166VU2xqa1"
@@ -29,6 +30,14 @@ def test_two_networks_have_a_port_and_a_store_each_and_share_the_worker(tmp_path
         first, job_id = jobs[0]
         assert solana.text("GET", f"/v1/jobs/{job_id}")[0] == 404
         assert first.text("GET", f"/v1/jobs/{job_id}")[0] == 200
+        roots = [each.json("GET", "/v1/receipts/root")[1] for each in (monad, solana)]
+        assert [root["size"] for root in roots] == [2, 2]
+        keys = [root["coordinator_key"] for root in roots]
+        assert keys[0] != keys[1]
+        assert re.findall(r"chained under (\w+)", process.out.text) == keys
+        for client, job_id in jobs:
+            bundle = auditor.check_bundle(client.text("GET", f"/v1/receipts/{job_id}")[1])
+            assert bundle["root"]["coordinator_key"] == keys[client is solana]
         assert process.stop() == 0
     stores = {path.name for path in tmp_path.rglob("*.sqlite3")}
     assert stores == {"monad.sqlite3", "solana.sqlite3"}

@@ -12,12 +12,13 @@ from uuid import UUID
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.intake import Order
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.clock import iso
 from dispatchd.core.errors import DispatchError, StoreUnavailable
 from dispatchd.core.job import Fault, JobType, Privacy, Tier
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Offer, Settlement
 from dispatchd.core.prices import price
@@ -94,7 +95,7 @@ class Town:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.desk = HonestDesk()
-        self.key = WorkerKey.generate()
+        self.key = KeyPair.generate()
         self.path = folder / "jobs.sqlite3"
         self.numbers = itertools.count(1)
         self.sent: list[tuple[PaymentPayload, Order]] = []
@@ -109,7 +110,8 @@ class Town:
         shop = await self.process.enter_async_context(
             shop_with(self.desk, MONAD, store, self.clock, LIMITS)
         )
-        self.parts = Coordination.over(store, self.clock, LIMITS, shop)
+        chain = await open_chain(store.chain, self.path)
+        self.parts = Coordination.over(store, chain, self.clock, LIMITS, shop)
         await self.parts.prepare()
         self.running = [
             asyncio.create_task(part())

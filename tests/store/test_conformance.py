@@ -114,7 +114,7 @@ async def test_only_one_of_two_grants_for_a_job_stands(store: SqliteStore) -> No
 
 async def test_a_finished_job_keeps_the_texts_to_the_byte(store: SqliteStore) -> None:
     mine = await leased(store)
-    await store.jobs.finish(Lease(mine.id, 1), DONE, at=4000)
+    await store.jobs.finish(mine, DONE, at=4000)
     stored = await found(store)
     assert (stored.output, stored.receipt, stored.signature) == (
         DONE.output,
@@ -138,7 +138,7 @@ async def test_a_lease_of_another_attempt_changes_nothing(store: SqliteStore) ->
     late = Lease(mine.id, 1)
     for verb in (
         store.jobs.start(late),
-        store.jobs.finish(late, DONE, at=1),
+        store.jobs.finish(mine, DONE, at=1),
         store.jobs.put_back(late, mine),
         store.jobs.fail(mine, "late"),
     ):
@@ -202,7 +202,7 @@ async def test_of_many_results_at_once_only_the_one_without_its_lease_is_refused
     attempts = [2] + [1] * (count - 1)
     outcomes = await asyncio.gather(
         *(
-            store.jobs.finish(Lease(f"job-{number}", attempt), DONE, at=1)
+            store.jobs.finish(job(number, attempt=attempt), DONE, at=1)
             for number, attempt in enumerate(attempts)
         ),
         return_exceptions=True,
@@ -223,7 +223,7 @@ async def put_into(store: SqliteStore, status: JobStatus) -> Job:
         case JobStatus.RUNNING:
             await store.jobs.start(lease)
         case JobStatus.COMPLETED:
-            await store.jobs.finish(lease, DONE, at=1)
+            await store.jobs.finish(mine, DONE, at=1)
         case JobStatus.FAILED:
             await store.jobs.fail(mine, "broken")
     return mine
@@ -242,7 +242,7 @@ async def test_no_verb_makes_a_move_that_is_not_in_the_table(
     actions: dict[str, Callable[[], Awaitable[object]]] = {
         "assign": lambda: store.jobs.assign([grant(replace(mine, attempt=mine.attempt))]),
         "start": lambda: store.jobs.start(lease),
-        "finish": lambda: store.jobs.finish(lease, DONE, at=1),
+        "finish": lambda: store.jobs.finish(mine, DONE, at=1),
         "put_back": lambda: store.jobs.put_back(lease, mine),
         "fail": lambda: store.jobs.fail(replace(mine, status=JobStatus.ASSIGNED), "x"),
         "fail as pending": lambda: store.jobs.fail(replace(mine, status=JobStatus.PENDING), "x"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from dispatchd.api.app import Edge, Market
+from dispatchd.coordinator.chain import open_chain
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
@@ -87,9 +88,10 @@ async def running_node(
         if opening is not None:
             shop = await opened.enter_async_context(opening(store, clock, limits))
             market = shop.market
-        parts = Coordination.over(store, clock, limits, shop)
+        chain = await open_chain(store.chain, database)
+        parts = Coordination.over(store, chain, clock, limits, shop)
         await parts.prepare()
-        edge = Edge(parts.coordinator, parts.work, MONAD, clock, limits, market)
+        edge = Edge(parts.coordinator, parts.work, chain, MONAD, clock, limits, market)
         tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
         try:
             async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:

@@ -10,7 +10,7 @@ from dispatchd import __version__
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.job import JobType
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.worker import Executor
 from dispatchd.worker.dial import Dialler
 from dispatchd.worker.remote import RemoteCoordinator
@@ -23,12 +23,12 @@ async def our_worker(
     executors: Mapping[JobType, Executor],
     *,
     places: int = 1,
-    key: WorkerKey | None = None,
+    key: KeyPair | None = None,
     clock: Clock | None = None,
     models: tuple[str, ...] = (),
-) -> AsyncIterator[WorkerKey]:
+) -> AsyncIterator[KeyPair]:
     """A worker of ours, connected to a coordinator for as long as the block runs."""
-    key = key or WorkerKey.generate()
+    key = key or KeyPair.generate()
     clock = clock or SystemClock()
     slots = tuple(Slots(frozenset({kind}), places) for kind in executors)
     card = WorkerCard(

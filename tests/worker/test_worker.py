@@ -8,7 +8,7 @@ import pytest
 from dispatchd.core.card import Slots
 from dispatchd.core.errors import ExecutionFailed, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
-from dispatchd.core.keys import WorkerKey
+from dispatchd.core.keys import KeyPair
 from dispatchd.worker.worker import Worker
 from tests.support.clock import FakeClock
 from tests.support.executors import Gated
@@ -59,7 +59,7 @@ async def test_what_a_worker_hands_in_is_kept_until_the_store_is_back(
     source = Source(refusals=2)
     task = Gated(result)
     task.go.set()
-    worker = Worker(source, {JobType.TASK: task}, WorkerKey.generate(), clock)
+    worker = Worker(source, {JobType.TASK: task}, KeyPair.generate(), clock)
     running = asyncio.create_task(worker.run((Slots(TASKS, 1),)))
     async with asyncio.timeout(PATIENCE_SECONDS):
         for _ in range(2):

@@ -16,6 +16,7 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 _T = TypeVar("_T")
 
 _BUSY_SECONDS = 2.0
+_PREPARED_STATEMENTS = 256
 _SETTINGS = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -58,6 +59,7 @@ async def connect(path: Path) -> AsyncIterator[Connection]:
             timeout=_BUSY_SECONDS,
             isolation_level=None,
             check_same_thread=False,
+            cached_statements=_PREPARED_STATEMENTS,
         )
 
     connection = Connection(connector, 64)

@@ -25,6 +25,7 @@ from dispatchd.core.job import (
 from dispatchd.core.payment import AuthorizationKey
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.store.sqlite import keys, payments
+from dispatchd.store.sqlite.completions import Finished, complete_free, complete_paid
 from dispatchd.store.sqlite.groups import Grouped
 from dispatchd.store.sqlite.rows import chunks, value_rows
 
@@ -80,15 +81,6 @@ _TAKE_OVER = (
     " WHERE status IN ('assigned', 'running') AND worker_key = ? AND id = ?"
     " AND lease_until > ? AND run_until > ?"
     f" RETURNING {_SHOWN}"
-)
-_FINISH_WIDTH = 6
-_FINISH = (
-    "UPDATE jobs SET status = CASE WHEN payment_ref IS NOT NULL AND EXISTS"
-    " (SELECT 1 FROM payments WHERE job_id = jobs.id AND state = 'authorized')"
-    " THEN 'capturing' ELSE 'completed' END, output = column3, receipt = column4,"
-    " signature = column5, completed_at = column6, lease_until = NULL, run_until = NULL"
-    " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
-    " AND attempt = column2"
 )
 _PUT_BACK = (
     f"UPDATE jobs SET status = 'pending', faults = ?, avoid = ?, lane = ?, {_UNLEASED}"
@@ -237,10 +229,10 @@ class SqliteJobs:
         rows = [(until, lease.job_id, lease.attempt) for lease, until in leases.items()]
         await self._write(lambda db: db.executemany(_RENEW, rows).rowcount)
 
-    async def finish(self, lease: Lease, done: Completion, at: Millis) -> None:
+    async def finish(self, job: Job, done: Completion, at: Millis) -> None:
         """Completes a job."""
-        row = (lease.job_id, lease.attempt, done.output, done.receipt, done.signature, at)
-        await self._writer.do_in_bulk(_finish_all, row)
+        complete = complete_free if job.payment_ref is None else complete_paid
+        await self._writer.do_in_bulk(complete, Finished.of(job, done, at))
 
     async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
         """Makes a job pending again."""
@@ -316,15 +308,6 @@ def _add_all(db: sqlite3.Connection, rows: list[tuple[object, ...]]) -> bool:
         sql = f"{_INSERT} {value_rows(len(some), _ROW_WIDTH)}"
         db.execute(sql, [value for row in some for value in row])
     return True
-
-
-def _finish_all(db: sqlite3.Connection, rows: list[tuple[object, ...]]) -> bool:
-    """Completes jobs; whether each was still held under its lease."""
-    changed = 0
-    for some in chunks(rows):
-        sql = _FINISH.format(values=value_rows(len(some), _FINISH_WIDTH))
-        changed += db.execute(sql, [value for row in some for value in row]).rowcount
-    return changed == len(rows)
 
 
 def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:

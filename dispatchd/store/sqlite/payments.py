@@ -8,6 +8,7 @@ import msgspec
 from dispatchd.core.errors import LeaseLost, TooManyOpenPayments
 from dispatchd.core.job import Millis
 from dispatchd.core.payment import AuthorizationKey, Offer, Payment, PaymentState
+from dispatchd.store.sqlite import chain
 from dispatchd.store.sqlite.groups import Grouped
 
 _FIELDS = (
@@ -135,6 +136,7 @@ class SqlitePayments:
         def end(db: sqlite3.Connection) -> None:
             _end(db, payment, PaymentState.CAPTURED, transaction, None)
             db.execute(_COMPLETE, (at, payment.job_id))
+            chain.append_completed(db, [payment.job_id])
 
         await self._write(end)
 

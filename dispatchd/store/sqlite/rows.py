@@ -6,7 +6,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 _ROWS_MAX = 32
-"""With two such statements this is half of those that a connection keeps prepared."""
+"""With four such statements this is half of those that a connection keeps prepared."""
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

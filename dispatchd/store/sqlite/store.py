@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
+from dispatchd.store.sqlite.chain import SqliteChain
 from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
 from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
@@ -23,6 +24,7 @@ class SqliteStore(Struct, frozen=True):
     trust: SqliteTrust
     ledger: SqliteLedger
     payments: SqlitePayments
+    chain: SqliteChain
 
 
 @asynccontextmanager
@@ -37,6 +39,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
                 SqliteTrust(writer, reader),
                 SqliteLedger(writer, reader),
                 SqlitePayments(writer, reader),
+                SqliteChain(writer, reader),
             )
     finally:
         lock.release()

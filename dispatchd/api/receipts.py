@@ -1,0 +1,43 @@
+"""Receipts that stand on their own: the chain, its root, and the proof of one result."""
+
+import msgspec
+from aiohttp import web
+
+from dispatchd.api.body import whole_number
+from dispatchd.api.errors import guarded, raw_response
+from dispatchd.coordinator.chain import Chain
+from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.core.chain import SEQUENCE_MAX
+
+_PAGE_MAX = 500
+_PAGE_DEFAULT = 50
+
+
+class ReceiptRoutes:
+    """The routes under /v1/receipts."""
+
+    def __init__(self, coordinator: Coordinator, chain: Chain) -> None:
+        self._coordinator = coordinator
+        self._chain = chain
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Registers the routes."""
+        router.add_get("/v1/receipts", guarded(self._page))
+        router.add_get("/v1/receipts/root", guarded(self._root))
+        router.add_get("/v1/receipts/{job_id}", guarded(self._bundle))
+
+    async def _page(self, request: web.Request) -> web.Response:
+        after = whole_number(request, "after", 0, SEQUENCE_MAX, default=0)
+        limit = whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT)
+        return _reply(await self._chain.page(after, limit))
+
+    async def _root(self, _: web.Request) -> web.Response:
+        return _reply(await self._chain.root())
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        job = await self._coordinator.get(request.match_info["job_id"].lower())
+        return _reply(await self._chain.bundle(job))
+
+
+def _reply(value: msgspec.Struct) -> web.Response:
+    return raw_response(msgspec.json.encode(value))

@@ -1,0 +1,136 @@
+"""The chain of receipts in SQLite: every statement that touches its tables."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from dispatchd.core.chain import Entry, Link, Place, Root, receipt_hash, request_hash
+from dispatchd.core.clock import iso
+from dispatchd.core.job import Privacy
+from dispatchd.core.merkle import HASH_BYTES, Node, grow, path_nodes, root_of
+from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sqlite.rows import chunks, value_rows
+
+_HEAD = "SELECT size, last, peaks FROM chain_head"
+_MOVE_HEAD = "UPDATE chain_head SET size = ?, last = ?, peaks = ?"
+_ENTRY_WIDTH = 6
+_ADD_ENTRIES = (
+    "INSERT INTO chain_entries (sequence, job_seq, receipt_hash, request_hash, completed_at, leaf)"
+    " SELECT column1, (SELECT seq FROM jobs WHERE id = column2), column3, column4, column5, column6"
+    " FROM ({values})"
+)
+_NODE_WIDTH = 3
+_ADD_NODES = "INSERT INTO chain_nodes (level, place, hash)"
+_COMPLETED = (
+    "SELECT id, tier, job_type, privacy, user_id, payload, receipt, signature, completed_at"
+    " FROM jobs WHERE status = 'completed' AND id IN ({values})"
+)
+_ENTRIES = """
+    SELECT entry.sequence, coalesce(before.leaf, zeroblob(32)), entry.receipt_hash,
+        entry.request_hash, entry.completed_at, jobs.id, jobs.privacy
+    FROM chain_entries AS entry
+    JOIN jobs ON jobs.seq = entry.job_seq
+    LEFT JOIN chain_entries AS before ON before.sequence = entry.sequence - 1
+"""
+_PAGE = f"{_ENTRIES} WHERE entry.sequence > ? ORDER BY entry.sequence LIMIT ?"
+_OF_JOB = f"{_ENTRIES} WHERE jobs.id = ?"
+_LEAF = "SELECT leaf FROM chain_entries WHERE sequence = ?"
+_NODE = "SELECT hash FROM chain_nodes WHERE level = ? AND place = ?"
+_OWNER = "SELECT coordinator_key FROM chain_head"
+_BEGIN = "UPDATE chain_head SET coordinator_key = ? WHERE coordinator_key IS NULL"
+
+
+class SqliteChain:
+    """`ChainStore` over a writing and a reading connection."""
+
+    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+        self._write = writer.do
+        self._read = reader.do
+
+    async def owner(self) -> str | None:
+        """The coordinator key that the chain belongs to."""
+        (key,) = await self._read(lambda db: db.execute(_OWNER).fetchone())
+        return None if key is None else str(key)
+
+    async def begin(self, coordinator_key: str) -> None:
+        """From now on the chain belongs to that key, unless it belongs to one already."""
+        await self._write(lambda db: db.execute(_BEGIN, (coordinator_key,)).rowcount)
+
+    async def root(self) -> Root:
+        """The root over all entries."""
+        return await self._read(_root)
+
+    async def page(self, after: int, limit: int) -> list[tuple[Entry, str | None]]:
+        """The entries behind one, each with the job's id unless it is PRIVATE."""
+        rows = await self._read(lambda db: db.execute(_PAGE, (after, limit)).fetchall())
+        return [(_entry(row), row[5] if row[6] == Privacy.PUBLIC else None) for row in rows]
+
+    async def place_of(self, job_id: str) -> Place | None:
+        """Where a job's entry stands."""
+
+        def find(db: sqlite3.Connection) -> Place | None:
+            row = db.execute(_OF_JOB, (job_id,)).fetchone()
+            if row is None:
+                return None
+            entry, root = _entry(row), _root(db)  # in this order, so that the root is over it
+            path = path_nodes(entry.sequence - 1, root.size)
+            hashes = (root_of([_node(db, node) for node in peaks]).hex() for peaks in path)
+            return Place(entry, tuple(hashes), root)
+
+        return await self._read(find)
+
+
+def append(db: sqlite3.Connection, links: Sequence[Link]) -> None:
+    """Puts jobs that have completed into the chain, within the transaction that completes them."""
+    size, previous, peaks = db.execute(_HEAD).fetchone()
+    rows = []
+    for sequence, link in enumerate(links, size + 1):
+        hashes = (link.receipt_hash, link.request_hash)
+        named = (previous.hex(), link.receipt_hash.hex(), link.request_hash.hex())
+        leaf = Entry(sequence, *named, iso(link.completed_at)).leaf
+        rows.append((sequence, link.job_id, *hashes, link.completed_at, leaf))
+        previous = leaf
+    grown, nodes = grow(size, _split(peaks), [row[-1] for row in rows])
+    for some in chunks(rows):
+        sql = _ADD_ENTRIES.format(values=value_rows(len(some), _ENTRY_WIDTH))
+        db.execute(sql, [value for row in some for value in row])
+    for added in chunks(nodes):
+        sql = f"{_ADD_NODES} {value_rows(len(added), _NODE_WIDTH)}"
+        db.execute(
+            sql, [value for node, hash_ in added for value in (node.level, node.place, hash_)]
+        )
+    db.execute(_MOVE_HEAD, (size + len(rows), previous, b"".join(grown)))
+
+
+def append_completed(db: sqlite3.Connection, job_ids: Sequence[str]) -> None:
+    """The same for those of some jobs that have completed by now, in this order."""
+    found: dict[str, Link] = {}
+    for some in chunks(job_ids):
+        sql = _COMPLETED.format(values=value_rows(len(some), 1))
+        for job_id, *request, receipt, signature, at in db.execute(sql, some):
+            hashes = (receipt_hash(receipt, signature), request_hash(job_id, *request))
+            found[job_id] = Link(job_id, *hashes, at)
+    if found:
+        append(db, [found[job_id] for job_id in job_ids if job_id in found])
+
+
+def _root(db: sqlite3.Connection) -> Root:
+    size, _, peaks = db.execute(_HEAD).fetchone()
+    return Root(size, root_of(_split(peaks)).hex())
+
+
+def _node(db: sqlite3.Connection, node: Node) -> bytes:
+    if node.level == 0:
+        (found,) = db.execute(_LEAF, (node.place + 1,)).fetchone()
+    else:
+        (found,) = db.execute(_NODE, (node.level, node.place)).fetchone()
+    return bytes(found)
+
+
+def _split(peaks: bytes) -> list[bytes]:
+    return [peaks[start : start + HASH_BYTES] for start in range(0, len(peaks), HASH_BYTES)]
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    sequence, previous, of_receipt, of_request, at = row[:5]
+    return Entry(sequence, previous.hex(), of_receipt.hex(), of_request.hex(), iso(at))

@@ -1,0 +1,63 @@
+"""Completing jobs in SQLite: output and receipt are stored, and the chain grows, all at once."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Self
+
+from msgspec import Struct
+
+from dispatchd.core.chain import Link, receipt_hash, request_hash
+from dispatchd.core.job import Completion, Job, Millis
+from dispatchd.store.sqlite import chain
+from dispatchd.store.sqlite.rows import chunks, value_rows
+
+_WIDTH = 6
+_COMPLETE = (
+    "UPDATE jobs SET status = CASE WHEN payment_ref IS NOT NULL AND EXISTS"
+    " (SELECT 1 FROM payments WHERE job_id = jobs.id AND state = 'authorized')"
+    " THEN 'capturing' ELSE 'completed' END, output = column3, receipt = column4,"
+    " signature = column5, completed_at = column6, lease_until = NULL, run_until = NULL"
+    " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
+    " AND attempt = column2"
+)
+
+
+class Finished(Struct, frozen=True):
+    """A job that has run: what becomes of its row, and what the chain keeps of it."""
+
+    row: tuple[object, ...]
+    link: Link
+
+    @classmethod
+    def of(cls, job: Job, done: Completion, at: Millis) -> Self:
+        """What a worker has handed in for the attempt of `job`."""
+        request = (job.tier, job.job_type, job.privacy, job.user_id, job.payload)
+        signed = receipt_hash(done.receipt, done.signature)
+        return cls(
+            (job.id, job.attempt, done.output, done.receipt, done.signature, at),
+            Link(job.id, signed, request_hash(job.id, *request), at),
+        )
+
+
+def complete_free(db: sqlite3.Connection, finished: list[Finished]) -> bool:
+    """Completes jobs that cost nothing; whether each was still held under its lease."""
+    all_held = _complete(db, finished)
+    if all_held:
+        chain.append(db, [each.link for each in finished])
+    return all_held
+
+
+def complete_paid(db: sqlite3.Connection, finished: list[Finished]) -> bool:
+    """The same for jobs that are paid for, some of which complete once that has been captured."""
+    all_held = _complete(db, finished)
+    if all_held:
+        chain.append_completed(db, [each.link.job_id for each in finished])
+    return all_held
+
+
+def _complete(db: sqlite3.Connection, finished: Sequence[Finished]) -> bool:
+    changed = 0
+    for some in chunks(finished):
+        sql = _COMPLETE.format(values=value_rows(len(some), _WIDTH))
+        changed += db.execute(sql, [value for each in some for value in each.row]).rowcount
+    return changed == len(finished)
