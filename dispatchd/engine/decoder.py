@@ -1,15 +1,16 @@
 """A decoder-only graph in the hub's layout, stepped through a sequence with a KV cache."""
 
-import contextlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.session import Array, Session, Tensor, open_session, provider_choices
+from dispatchd.engine.provider import devices, on_best_device
+from dispatchd.engine.session import Array, Device, Session, Tensor, open_session
 
 Scores = npt.NDArray[np.float32]
 
@@ -72,15 +73,11 @@ class Sequencer:
 
 def open_decoder(path: Path, *, threads: int) -> Decoder:
     """A decoder that has taken its first step, on the best device where that works."""
-    *accelerated, plain = provider_choices()
-    for providers in accelerated:
-        with contextlib.suppress(Unusable):
-            return _proven(path, threads, providers)
-    return _proven(path, threads, plain)
+    return on_best_device(partial(_proven, path, threads), devices())
 
 
-def _proven(path: Path, threads: int, providers: tuple[str, ...]) -> Decoder:
-    session = open_session(path, threads=threads, providers=providers)
+def _proven(path: Path, threads: int, device: Device) -> Decoder:
+    session = open_session(path, threads=threads, device=device)
     try:
         decoder = Decoder(session)
         decoder.start().step([0])
