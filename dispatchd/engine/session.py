@@ -151,34 +151,35 @@ def session_options(*, threads: int) -> ort.SessionOptions:
     return options
 
 
-def open_session(path: Path, *, threads: int, device: Device = "cpu") -> Session:
+def open_session(
+    path: Path, *, threads: int, device: Device = "cpu", trust_shapes: bool = True
+) -> Session:
     """The graph, ready to run; Unusable if the file is not one that can be run.
 
-    It runs on the CPU where the device cannot be used after all: the session says where.
+    It runs on the CPU where the device cannot be used after all: the session says where. Values
+    that are declared to be of one shape may share their memory, unless shapes are not trusted.
     """
+    options = session_options(threads=threads)
+    options.enable_mem_reuse = trust_shapes
     try:
-        return _opened(path, threads, device)
+        return _opened(path, options, device)
     except Exception as error:
         raise Unusable(f"{path} cannot be run ({_sentence(error)}): fetch it again.") from error
 
 
 def open_graph(graph: bytes, device: Device) -> Session:
     """A small graph of our own, just built."""
-    return _opened(graph, 1, device)
+    return _opened(graph, session_options(threads=1), device)
 
 
-def _opened(graph: Path | bytes, threads: int, device: Device) -> Session:
+def _opened(graph: Path | bytes, options: ort.SessionOptions, device: Device) -> Session:
     ort.set_default_logger_severity(_FATAL)
     providers = [_CPU]
     if device == "cuda":
         _preload_cuda()
         providers = [_CUDA, _CPU]
     # A second try on the CPU would be announced on standard output: whoever opens it tries again.
-    return Session(
-        ort.InferenceSession(
-            graph, session_options(threads=threads), providers=providers, enable_fallback=0
-        )
-    )
+    return Session(ort.InferenceSession(graph, options, providers=providers, enable_fallback=0))
 
 
 def _region(memory: Memory) -> Region:
