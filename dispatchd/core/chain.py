@@ -1,7 +1,7 @@
 """The chain of receipts: what a coordinator says of every job that has completed, in order.
 
-Format: receipts.md beside this file. Each entry names the one before it by its hash; the same hashes are the
-leaves of a Merkle tree, whose root stands for the whole chain.
+Format: receipts.md beside this file. Each entry names the one before it by its hash; the same
+hashes are the leaves of a Merkle tree, whose root stands for the whole chain.
 """
 
 import hashlib

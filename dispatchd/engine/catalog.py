@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine.genai import genai_context_tokens, is_genai
 from dispatchd.engine.parse import parse, parse_optional
 from dispatchd.engine.short_names import short_name
 
@@ -18,7 +19,9 @@ _PACKAGE = Path(__file__).parents[1]
 _HOMES = (_PACKAGE / "embedded_models", _PACKAGE.parent / "models")
 
 Kind = Literal["llm", "classifier"]
-Layout = Literal["decoder-with-past", "token-windows", "prepared", "safetensors"]
+Layout = Literal[
+    "decoder-with-past", "onnxruntime-genai", "token-windows", "prepared", "safetensors"
+]
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -112,18 +115,18 @@ def describe(folder: Path) -> ModelCard:
     if kind is None:
         raise Unusable(
             f"{folder} is no model folder: it needs config.json (a language model)"
-            " or labels.json (a classifier)."
+            ", genai_config.json (one made for onnxruntime-genai) or labels.json (a classifier)."
         )
     manifest = parse(folder / MANIFEST, _Manifest) if _is_prepared(folder) else _Manifest()
-    config = parse_optional(folder / "config.json", _Config)
+    layout = _layout(folder, kind)
     return ModelCard(
         name=folder.name,
         kind=kind,
-        layout=_layout(folder, kind),
+        layout=layout,
         path=folder,
         bytes_on_disk=bytes_in(folder),
         parameters=parse_optional(folder / "metrics.json", _Metrics).params,
-        context_tokens=manifest.context_tokens or config.max_position_embeddings,
+        context_tokens=manifest.context_tokens or _context_tokens(folder, layout),
         precision=manifest.precision,
         repo=manifest.source.repo,
         revision=manifest.source.revision,
@@ -140,11 +143,19 @@ def _is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def _context_tokens(folder: Path, layout: Layout) -> int | None:
+    if layout == "onnxruntime-genai":
+        return genai_context_tokens(folder)
+    return parse_optional(folder / "config.json", _Config).max_position_embeddings
+
+
 def _layout(folder: Path, kind: Kind) -> Layout:
     if kind == "classifier":
         return "token-windows"
     if _is_prepared(folder):
         return "prepared"
+    if is_genai(folder):
+        return "onnxruntime-genai"
     graphs = any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx"))
     weights = any(folder.glob("*.safetensors"))
     return "safetensors" if weights and not graphs else "decoder-with-past"
@@ -153,6 +164,6 @@ def _layout(folder: Path, kind: Kind) -> Layout:
 def _kind(folder: Path) -> Kind | None:
     if (folder / "labels.json").is_file():
         return "classifier"
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() or is_genai(folder):
         return "llm"
     return None

@@ -1,4 +1,4 @@
-"""A language model's folder, as the Hugging Face hub lays it out, read into one value."""
+"""A language model's folder, the hub's layout or onnxruntime-genai's, read into one value."""
 
 from pathlib import Path
 
@@ -6,7 +6,9 @@ import msgspec
 from tokenizers import Tokenizer
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine.genai import is_genai, read_genai
 from dispatchd.engine.parse import parse, parse_optional, read_tokenizer
+from dispatchd.engine.ports import GraphFacts, Ports
 
 _ONNX_NAMES = (
     "model.onnx",
@@ -30,6 +32,7 @@ class ModelFolder(msgspec.Struct, frozen=True):
     tokenizer: Tokenizer
     # One that reads special tokens as plain text: a flag of the tokenizer, and threads share it.
     literal_tokenizer: Tokenizer
+    ports: Ports
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -61,8 +64,7 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
 
 def read_folder(folder: Path) -> ModelFolder:
     """The folder as one value; Unusable if a file is missing or says nonsense."""
-    config = parse(folder / "config.json", _Config)
-    generation = parse_optional(folder / "generation_config.json", _GenerationConfig)
+    graph = read_genai(folder) if is_genai(folder) else _read_hub(folder)
     words = parse_optional(folder / "tokenizer_config.json", _TokenizerConfig)
     eos_token = _content(words.eos_token)
     tokenizer = read_tokenizer(folder / "tokenizer.json")
@@ -70,21 +72,16 @@ def read_folder(folder: Path) -> ModelFolder:
     literal_tokenizer.encode_special_tokens = True
     return ModelFolder(
         name=folder.resolve().name,
-        onnx=find_onnx(folder),
-        context_tokens=_context_tokens(folder, config),
-        stop_ids=frozenset(
-            [
-                *_ids(generation.eos_token_id),
-                *_ids(config.eos_token_id),
-                *_ids(tokenizer.token_to_id(eos_token)),
-            ]
-        ),
-        repetition_penalty=_penalty(folder, generation),
+        onnx=graph.onnx,
+        context_tokens=graph.context_tokens,
+        stop_ids=frozenset([*graph.stop_ids, *_ids(tokenizer.token_to_id(eos_token))]),
+        repetition_penalty=graph.repetition_penalty,
         chat_template=_template(folder, words),
         bos_token=_content(words.bos_token),
         eos_token=eos_token,
         tokenizer=tokenizer,
         literal_tokenizer=literal_tokenizer,
+        ports=graph.ports,
     )
 
 
@@ -99,6 +96,17 @@ def find_onnx(folder: Path) -> Path:
     if len(found) > 1:
         raise Unusable(f"{folder} holds {len(found)} ONNX files: name the one to run model.onnx.")
     return found[0]
+
+
+def _read_hub(folder: Path) -> GraphFacts:
+    config = parse(folder / "config.json", _Config)
+    generation = parse_optional(folder / "generation_config.json", _GenerationConfig)
+    return GraphFacts(
+        onnx=find_onnx(folder),
+        context_tokens=_context_tokens(folder, config),
+        stop_ids=[*_ids(generation.eos_token_id), *_ids(config.eos_token_id)],
+        repetition_penalty=_penalty(folder, generation),
+    )
 
 
 def _context_tokens(folder: Path, config: _Config) -> int:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.engine.chat import compile_template
-from dispatchd.engine.decoder import Decoder, Scores, Sequencer, open_decoder
+from dispatchd.engine.decoder import Decoder, Scores, open_decoder
 from dispatchd.engine.folder import ModelFolder, read_folder
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
@@ -58,7 +58,7 @@ class TextModel:
         room = self.context_tokens - len(ids)
         if room < 1 or not ids:
             raise ExecutionFailed("prompt_too_long" if ids else "empty_prompt", final=True)
-        tokens = _Tokens(self._folder, self._decoder.start(), request, closed)
+        tokens = _Tokens(self._folder, self._decoder, request, closed)
         texts = _texts(Detokenizer(self._folder.tokenizer), tokens.after(ids, room))
         stop = StopStrings(request.stop)
         pieces = []
@@ -95,11 +95,12 @@ class _Tokens:
     def __init__(
         self,
         folder: ModelFolder,
-        sequence: Sequencer,
+        decoder: Decoder,
         request: TextRequest,
         closed: threading.Event,
     ) -> None:
-        self._sequence = sequence
+        self._sequence = decoder.start()
+        self._in_pieces = decoder.in_pieces
         self._request = request
         self._chance = seeded(request.seed)
         self._stop_ids = folder.stop_ids | request.stop_ids
@@ -126,9 +127,9 @@ class _Tokens:
             scores = self._step([token])
 
     def _read(self, prompt: list[int]) -> Scores | None:
-        scores = None
-        for start in range(0, len(prompt), PROMPT_CHUNK_TOKENS):
-            scores = self._step(prompt[start : start + PROMPT_CHUNK_TOKENS])
+        scores, piece = None, PROMPT_CHUNK_TOKENS if self._in_pieces else len(prompt)
+        for start in range(0, len(prompt), piece):
+            scores = self._step(prompt[start : start + piece])
         return scores
 
     def _step(self, ids: list[int]) -> Scores | None:
@@ -176,4 +177,4 @@ def load_text_model(folder: Path, *, threads: int) -> TextModel:
     """The folder's model, loaded and proven by one step; Unusable if it cannot be."""
     model = read_folder(folder)
     encoder = PromptEncoder(model, compile_template(model))
-    return TextModel(model, open_decoder(model.onnx, threads=threads), encoder)
+    return TextModel(model, open_decoder(model.onnx, model.ports, threads=threads), encoder)

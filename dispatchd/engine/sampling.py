@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 Scores = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -18,6 +19,17 @@ _NUCLEUS_GROWTH = 8
 _ROUGHNESS = 2e-5  # what single numbers may be wrong by, with room to spare
 # Below it the smallest single number would be no temperature any more.
 _TEMPERATURE_OF_SINGLES = 1e-3
+
+
+class Ranked(Struct, frozen=True):
+    """The highest scores and their places among all scores, best first; of equals the first."""
+
+    places: Ids
+    scores: Scores
+
+    def first(self, count: int) -> "Ranked":
+        """The `count` highest of them."""
+        return Ranked(self.places[:count], self.scores[:count])
 
 
 def seeded(seed: int) -> np.random.Generator:
@@ -37,12 +49,33 @@ def draw(
     """The next token; at temperature 0 the best one, the first of equals."""
     if temperature == 0:
         return int(scores.argmax())
-    if not 0 < top_k < scores.size:
-        top_k = 0
-    if top_k == 0 and top_p == 1 and min_p == 0:
+    if 0 < top_k < scores.size:
+        best = highest(scores, top_k)
+        ranked = Ranked(best, scores[best])
+        return draw_ranked(ranked, chance, temperature=temperature, top_p=top_p, min_p=min_p)
+    if top_p == 1 and min_p == 0:
         return pick_of_all(scores, temperature, chance.random())
-    pool = _pool(scores, temperature, top_k, top_p, min_p)
+    pool = _pool(scores, temperature, top_p, min_p)
     return int(pool[pick(weights(scores[pool], temperature), chance.random())])
+
+
+def draw_ranked(
+    best: Ranked,
+    chance: np.random.Generator,
+    *,
+    temperature: float,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+) -> int:
+    """What `draw` gives with a `top_k` of as many as these."""
+    if temperature == 0:
+        return int(best.places[0])
+    pool = np.arange(best.scores.size)
+    if top_p < 1:
+        pool = nucleus(best.scores, temperature, top_p)
+    pool = _probable(pool, best.scores, temperature, min_p)
+    drawn = pool[pick(weights(best.scores[pool], temperature), chance.random())]
+    return int(best.places[drawn])
 
 
 def penalise(scores: Scores, seen: Ids, penalty: float) -> None:
@@ -134,19 +167,22 @@ def _block_sums(shares: Scores) -> Weights:
     return np.add.reduceat(shares, starts).astype(np.float64)
 
 
-def _pool(scores: Scores, temperature: float, top_k: int, top_p: float, min_p: float) -> Ids:
+def _pool(scores: Scores, temperature: float, top_p: float, min_p: float) -> Ids:
     """The tokens that may be drawn; one at least."""
-    pool = highest(scores, top_k) if top_k else None
     if top_p < 1:
-        kept = nucleus(scores if pool is None else scores[pool], temperature, top_p)
-        pool = kept if pool is None else pool[kept]
-    if pool is None:
+        pool = nucleus(scores, temperature, top_p)
+    else:
         slack = 1e-3  # far more than rounding; what is let in too much goes below
         floor = scores.max() + temperature * (math.log(min_p) - slack)
         pool = np.flatnonzero(scores >= floor)
-    if min_p > 0:
-        pool = pool[weights(scores[pool], temperature) >= min_p]  # the best one weighs 1
-    return pool
+    return _probable(pool, scores, temperature, min_p)
+
+
+def _probable(pool: Ids, scores: Scores, temperature: float, min_p: float) -> Ids:
+    """Those of the pool, which has the best one, that are `min_p` times as likely as that."""
+    if min_p == 0:
+        return pool
+    return pool[weights(scores[pool], temperature) >= min_p]  # the best one weighs 1
 
 
 def _at_most_the_last(scores: Scores, count: int) -> np.float32:

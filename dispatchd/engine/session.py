@@ -1,11 +1,11 @@
-"""ONNX Runtime, and nothing else of it: a graph opened on the best device that really works."""
+"""ONNX Runtime, and nothing else of it: graphs, and the memory that they read and write."""
 
 import contextlib
-import ctypes
 import io
-import sys
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -17,9 +17,10 @@ import onnxruntime as ort  # type: ignore[import-untyped]
 from dispatchd.core.errors import Unusable
 
 Array = npt.NDArray[np.generic]
+Device = Literal["cpu", "cuda"]
 
-_CPU = ("CPUExecutionProvider",)
-_CUDA = ("CUDAExecutionProvider", *_CPU)
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
 RUNTIME = f"onnxruntime {ort.__version__}"
 _FATAL = 4  # what fails is raised as well, so ONNX Runtime need not print it
 
@@ -43,12 +44,32 @@ class Tensor:
         return array
 
 
+class Region(msgspec.Struct, frozen=True):
+    """Numbers in a device's memory, one after the other, for graphs to use where they are."""
+
+    device: Device
+    kind: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    address: int
+    owner: object  # keeps the memory
+
+    def part(self, first: int, count: int) -> "Region":
+        """`count` of what the first axis counts, in place."""
+        each_bytes = math.prod(self.shape[1:]) * self.kind.itemsize
+        return msgspec.structs.replace(
+            self, shape=(count, *self.shape[1:]), address=self.address + first * each_bytes
+        )
+
+
+Memory = Array | Region
+
+
 class Session:
     """An opened graph; `run` may be called from several threads at once."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
-        self.device = "cuda" if session.get_providers()[0] == _CUDA[0] else "cpu"
+        self.device: Device = "cuda" if session.get_providers()[0] == _CUDA else "cpu"
         self.inputs = {port.name: Port(port.type, port.shape) for port in session.get_inputs()}
         self.outputs = {port.name: Port(port.type, port.shape) for port in session.get_outputs()}
 
@@ -56,8 +77,13 @@ class Session:
         """The array, put where the graph will read it."""
         return Tensor(ort.OrtValue.ortvalue_from_numpy(array, self.device))
 
+    def zeros(self, shape: tuple[int, ...], kind: npt.DTypeLike) -> Region:
+        """New memory on the graph's device, which it and other graphs may share."""
+        value = self.tensor(np.zeros(shape, kind)).value
+        return Region(self.device, np.dtype(kind), shape, value.data_ptr(), value)
+
     def bind(self) -> "Binding":
-        """A binding without any array yet."""
+        """A binding without any memory yet."""
         return Binding(self._session)
 
     def run(
@@ -77,41 +103,39 @@ class Session:
 
 
 class Binding:
-    """Arrays of this machine's memory that a graph reads and writes where they are."""
+    """Memory that a graph reads and writes where it is; what lies elsewhere is copied over."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self._binding = session.io_binding()
-        self._arrays: dict[str, Array] = {}
+        self._memory: dict[str, Region] = {}  # which keeps it
 
-    def read(self, name: str, array: Array) -> None:
-        """The input is that contiguous array, as it is when the graph runs."""
-        self._binding.bind_input(name, **self._place(name, array))
+    def read(self, name: str, memory: Memory) -> None:
+        """The input is that memory, as it is when the graph runs; an array must be contiguous."""
+        self._binding.bind_input(name, **self._place(name, memory))
 
-    def write(self, name: str, array: Array) -> None:
-        """The output goes to that contiguous array, which may be an input's as well."""
-        self._binding.bind_output(name, **self._place(name, array))
+    def write(self, name: str, memory: Memory) -> None:
+        """The output goes to that memory, which may be an input's as well."""
+        self._binding.bind_output(name, **self._place(name, memory))
 
     def run(self) -> None:
-        """Runs the graph once."""
+        """Runs the graph once, to its end."""
         self._session.run_with_iobinding(self._binding)
 
-    def _place(self, name: str, array: Array) -> dict[str, object]:
-        self._arrays[name] = array  # which keeps its memory
+    def _place(self, name: str, memory: Memory) -> dict[str, object]:
+        region = self._memory[name] = _region(memory)
         return {
-            "device_type": "cpu",
+            "device_type": region.device,
             "device_id": 0,
-            "element_type": array.dtype.type,
-            "shape": array.shape,
-            "buffer_ptr": array.ctypes.data,
+            "element_type": region.kind.type,
+            "shape": region.shape,
+            "buffer_ptr": region.address,
         }
 
 
-def provider_choices() -> list[tuple[str, ...]]:
-    """The provider lists worth trying here, best first; the last one is the plain CPU."""
-    if _CUDA[0] in ort.get_available_providers() and _has_cuda_driver():
-        return [_CUDA, _CPU]
-    return [_CPU]
+def built_for_cuda() -> bool:
+    """Whether this ONNX Runtime could use a GPU if there was one."""
+    return _CUDA in ort.get_available_providers()
 
 
 def session_options(*, threads: int) -> ort.SessionOptions:
@@ -127,31 +151,47 @@ def session_options(*, threads: int) -> ort.SessionOptions:
     return options
 
 
-def open_session(path: Path, *, threads: int, providers: tuple[str, ...] = _CPU) -> Session:
-    """The graph, ready to run; Unusable if the file is not one that can be run."""
-    ort.set_default_logger_severity(_FATAL)
-    if providers == _CUDA:
-        _preload_cuda()
+def open_session(
+    path: Path, *, threads: int, device: Device = "cpu", trust_shapes: bool = True
+) -> Session:
+    """The graph, ready to run; Unusable if the file is not one that can be run.
+
+    It runs on the CPU where the device cannot be used after all: the session says where. Values
+    that are declared to be of one shape may share their memory, unless shapes are not trusted.
+    """
+    options = session_options(threads=threads)
+    options.enable_mem_reuse = trust_shapes
     try:
-        return Session(
-            ort.InferenceSession(path, session_options(threads=threads), providers=list(providers))
-        )
+        return _opened(path, options, device)
     except Exception as error:
         raise Unusable(f"{path} cannot be run ({_sentence(error)}): fetch it again.") from error
+
+
+def open_graph(graph: bytes, device: Device) -> Session:
+    """A small graph of our own, just built."""
+    return _opened(graph, session_options(threads=1), device)
+
+
+def _opened(graph: Path | bytes, options: ort.SessionOptions, device: Device) -> Session:
+    ort.set_default_logger_severity(_FATAL)
+    providers = [_CPU]
+    if device == "cuda":
+        _preload_cuda()
+        providers = [_CUDA, _CPU]
+    # A second try on the CPU would be announced on standard output: whoever opens it tries again.
+    return Session(ort.InferenceSession(graph, options, providers=providers, enable_fallback=0))
+
+
+def _region(memory: Memory) -> Region:
+    if isinstance(memory, Region):
+        return memory
+    return Region("cpu", memory.dtype, memory.shape, memory.ctypes.data, memory)
 
 
 def _sentence(error: Exception) -> str:
     """The first line of what ONNX Runtime said, without its code and the path."""
     line = str(error).partition("\n")[0].rpartition(" : ")[2]
     return line.rpartition(" failed:")[2].rstrip(". ")
-
-
-def _has_cuda_driver() -> bool:
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def _preload_cuda() -> None:

@@ -75,7 +75,7 @@ class LlmExecutor:
     def _determinism(self) -> dict[str, Any]:
         if not isinstance(self._model, Batcher):
             return {}
-        return {"determinism": msgspec.structs.asdict(self._model.determinism)}
+        return {"determinism": msgspec.to_builtins(self._model.determinism)}
 
 
 class _Entry:

@@ -373,3 +373,10 @@ def test_a_variable_that_means_nothing(
     said = assert_one_sentence(result.exit_code, result.stdout, result.stderr)
     assert any(word in said for word in (*variables, *variables.values()))
     assert started.config is None
+
+
+def test_a_genai_folder_that_is_not_run_here(refused: Start, tmp_path: Path) -> None:
+    model = {"context_length": 100, "decoder": {}, "vision": {"filename": "vision.onnx"}}
+    (tmp_path / "genai_config.json").write_text(json.dumps({"model": model}))
+    said = refused(*FULL_NODE, "--model", str(tmp_path))
+    assert "a graph for pictures (vision), which cannot be run here" in said

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.client import Client
+from tests.support.exported import export_genai
 from tests.support.machines import Machines
 from tests.support.small_model import prepare_small
 
@@ -38,3 +39,11 @@ def test_jobs_at_once_have_the_results_of_jobs_alone(tmp_path: Path) -> None:
             {"model": "small", "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]},
         )
         assert answer["object"] == "chat.completion"
+
+
+def test_a_folder_made_for_onnxruntime_genai_is_served_as_it_is(tmp_path: Path) -> None:
+    folder = export_genai(prepare_small(tmp_path / "int4", "int4"), tmp_path / "genai-int4")
+    with Machines(tmp_path).run("--model", str(folder)) as node:
+        client = Client(node.url())
+        result = client.until(client.commit(JOBS[0]), "completed")["result"]
+    assert (result["model"], result["completion_tokens"]) == ("genai-int4", 20)

@@ -50,7 +50,7 @@ BREAKAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "graph empty": (lambda f: (f / GRAPH).write_bytes(b""), r"model_quantized\.onnx cannot be run"),
     "graph of something else": (
         lambda f: shutil.copy(find(DEFAULT_CLASSIFIER).path / "model.int8.onnx", f / GRAPH),
-        "lacks the input attention_mask",
+        "has no input past_key_values.0.key",
     ),
     "penalty of zero": (
         lambda f: rewrite(f / "generation_config.json", repetition_penalty=0),

@@ -17,6 +17,7 @@ from dispatchd.engine.generate import (
     load_text_model,
     penalised,
 )
+from dispatchd.engine.ports import Ports
 from dispatchd.engine.request import Message, TextRequest
 from dispatchd.engine.sampling import draw
 from dispatchd.engine.session import Tensor
@@ -69,7 +70,7 @@ def test_it_answers_a_topic_that_it_knows(model: TextModel) -> None:
 def test_tokens_are_those_of_a_full_recompute_without_cache(
     model: TextModel, chat_folder: Path
 ) -> None:
-    decoder = open_decoder(chat_folder / "model_quantized.onnx", threads=1)
+    decoder = open_decoder(chat_folder / "model_quantized.onnx", Ports(), threads=1)
     for prompt in ("What is gas?", "Hello!", "zxq 中文"):
         _, end = answer(model, prompt, 40)
         ids = encode(model, prompt)

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dispatchd.engine.sampling import (
+    Ranked,
     Scores,
     draw,
+    draw_ranked,
     highest,
     nucleus,
     penalise,
@@ -165,3 +167,18 @@ def test_a_token_seen_twice_is_penalised_once() -> None:
     scores = np.array([2.0, -2.0, 1.0], dtype=np.float32)
     penalise(scores, np.array([0, 1, 0, 1]), 2.0)
     assert scores.tolist() == [1.0, -4.0, 1.0]
+
+
+@given(
+    st.integers(2, 700), st.integers(1, 699), st.just(0) | TEMPERATURES, st.sampled_from([1, 0.7])
+)
+def test_the_highest_alone_draw_the_same(
+    size: int, top_k: int, temperature: float, top_p: float
+) -> None:
+    scores = random_scores(size, 3).round(1)
+    best = highest(scores, min(top_k, size - 1))
+    ranked = Ranked(best, scores[best])
+    for min_p in (0, 0.05):
+        how = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
+        whole = draw(scores, seeded(top_k), top_k=best.size, **how)
+        assert draw_ranked(ranked, seeded(top_k), **how) == whole

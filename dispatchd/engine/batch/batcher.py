@@ -15,16 +15,22 @@ from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import Generation
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
+from dispatchd.engine.session import Device
 
 
-class Determinism(Struct, frozen=True):
-    """What the same greedy or seeded text is promised for, whatever else runs beside it."""
+class Determinism(Struct, frozen=True, omit_defaults=True):
+    """What greedy or seeded text depends on besides the request.
+
+    On the CPU, where all of it is the same, so is the text, whatever else runs beside it. A GPU's
+    products are rounded as the size of the batch has it.
+    """
 
     model_sha256: str
     precision: str
-    provider: str
+    provider: Device
     cpu: str
     runtime: str
+    gpu: str = ""
 
 
 class Ticket:

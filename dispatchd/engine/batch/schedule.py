@@ -41,6 +41,9 @@ def best_seat(free: Iterable[int], shared: Sequence[int], known: Sequence[int]) 
     return min(free, key=lambda slot: (-shared[slot], known[slot], slot))
 
 
-def pool_tokens(*, context_tokens: int, token_bytes: int, slots: int, bytes_max: int) -> int:
-    """How long a sequence may get when every slot may get as long; never above the context."""
-    return min(context_tokens, bytes_max // (token_bytes * slots))
+def pool_tokens(*, context_tokens: int, token_bytes: int, bytes_max: int) -> int:
+    """How long each sequence may get, where a token in every slot takes `token_bytes` together.
+
+    Never above the context.
+    """
+    return min(context_tokens, bytes_max // token_bytes)

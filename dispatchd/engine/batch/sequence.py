@@ -9,9 +9,11 @@ from dispatchd.engine.batch.pool import Ids
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import FinishReason, Generation
 from dispatchd.engine.request import TextRequest
-from dispatchd.engine.sampling import Scores, draw, penalise, seeded
+from dispatchd.engine.sampling import Ranked, Scores, draw, draw_ranked, penalise, seeded
 from dispatchd.engine.stop import StopStrings
 from dispatchd.engine.text import Detokenizer
+
+_RANKED_MAX = 1024  # of more than so many highest scores, all are taken
 
 
 class Limits(Struct, frozen=True):
@@ -60,8 +62,19 @@ class Sequence:
         """The token that the next decoding step appends."""
         return int(self._seen[len(self.prompt) + self._made - 1])
 
-    def take(self, scores: Scores) -> None:
-        """Goes on by one token, drawn from these scores, [vocab], which may be changed."""
+    @property
+    def depth(self) -> int:
+        """How many of the highest scores decide which token comes next; 0 where all do."""
+        wanted = self._request
+        if self._penalty != 1 or wanted.top_k > _RANKED_MAX:
+            return 0
+        return 1 if wanted.temperature == 0 else wanted.top_k
+
+    def take(self, scores: Scores | Ranked) -> None:
+        """Goes on by one token, drawn from all scores, [vocab], or from the `depth` highest.
+
+        They may be changed.
+        """
         token = self._draw(scores)
         self._seen[len(self.prompt) + self._made] = token
         self._made += 1
@@ -104,8 +117,16 @@ class Sequence:
             self._pieces.append(piece)
             self._listener.give(piece)
 
-    def _draw(self, scores: Scores) -> int:
+    def _draw(self, scores: Scores | Ranked) -> int:
         wanted = self._request
+        if isinstance(scores, Ranked):
+            return draw_ranked(
+                scores,
+                self._chance,
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                min_p=wanted.min_p,
+            )
         if self._penalty != 1:
             penalise(scores, self._seen[: len(self.prompt) + self._made], self._penalty)
         return draw(

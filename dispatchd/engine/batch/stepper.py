@@ -1,4 +1,4 @@
-"""Runs a prepared graph over slots of a pool; all its arrays are bound once and used in place."""
+"""Runs a prepared graph over slots of a pool; all its memory is bound once and used in place."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.batch.pool import CacheShape, Ids, Pool
-from dispatchd.engine.sampling import Scores
+from dispatchd.engine.batch.readout import Readout
+from dispatchd.engine.sampling import Ranked, Scores
 from dispatchd.engine.session import Binding, Session
 
 _KEY = "past_key_values.{}.key"
@@ -17,10 +18,10 @@ _CACHE_AXES = 4  # sequences, kv_heads, tokens, head_size
 class Stepper:
     """The graph over one pool; for one thread."""
 
-    def __init__(self, session: Session, pool: Pool, *, vocab_size: int, chunk: int) -> None:
+    def __init__(self, session: Session, pool: Pool, readout: Readout, *, chunk: int) -> None:
         self._session = session
         self._pool = pool
-        self._scores: Scores = np.zeros((pool.slots, vocab_size), dtype=np.float32)
+        self._readout = readout
         self._last_ids = np.zeros((pool.slots, 1), dtype=np.int64)
         self._chunk_ids = np.zeros(chunk, dtype=np.int64)
         self._last_places = np.zeros(pool.slots, dtype=np.int32)
@@ -28,11 +29,14 @@ class Stepper:
         self._decoding: dict[int, Binding] = {}
         self._reading: dict[int, Binding] = {}
 
-    def decode(self, ids: Sequence[int], lengths: Sequence[int]) -> Scores:
-        """Appends a token to each of the sequences in the first slots; what follows, [n, vocab].
+    def decode(
+        self, ids: Sequence[int], lengths: Sequence[int], depths: Sequence[int]
+    ) -> Sequence[Scores | Ranked]:
+        """Appends a token to each of the sequences in the first slots; the scores of what follows.
 
-        `lengths` counts the tokens that are in the caches already. The scores are the caller's to
-        change, until the next step.
+        `lengths` counts the tokens that are in the caches already, and `depths` says how many of
+        the highest scores are wanted, 0 for all, [vocab]; as many are given, or all. They are the
+        caller's to change, until the next step.
         """
         count = len(ids)
         self._last_ids[:count, 0] = ids
@@ -42,10 +46,10 @@ class Stepper:
             self._decoding[count] = self._bind(0, count)
             self._decoding[count].read("input_ids", self._last_ids[:count])
         self._decoding[count].run()
-        return self._scores[:count]
+        return self._readout.read(depths)
 
-    def read(self, slot: int, ids: Ids, start: int) -> Scores:
-        """Appends a chunk of a prompt to the sequence of that slot; what follows, [1, vocab]."""
+    def read(self, slot: int, ids: Ids, start: int) -> None:
+        """Appends a chunk of a prompt to the sequence of that slot."""
         size = len(ids)
         self._chunk_ids[:size] = ids
         self._last_places[0] = start + size - 1
@@ -54,13 +58,16 @@ class Stepper:
             self._reading[slot] = self._bind(slot, 1)
         self._reading[slot].read("input_ids", self._chunk_ids[None, :size])
         self._reading[slot].run()
-        return self._scores[:1]
+
+    def follows(self, depth: int) -> Scores | Ranked:
+        """The scores of what follows the chunk that was just read, as `decode` gives them."""
+        return self._readout.read([depth])[0]
 
     def _bind(self, first: int, count: int) -> Binding:
         binding = self._session.bind()
         binding.read("seqlens_k", self._last_places[:count])
         binding.read("total_sequence_length", self._total)
-        binding.write("logits", self._scores[:count])
+        binding.write("logits", self._readout.place(count))
         for number, cache in enumerate(self._pool.rows(first, count)):
             part = f"{number // 2}.{'value' if number % 2 else 'key'}"
             binding.read(f"past_key_values.{part}", cache)

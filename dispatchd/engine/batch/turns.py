@@ -10,7 +10,7 @@ from dispatchd.engine.batch.schedule import CHUNK_TOKENS, chunk_end, next_reader
 from dispatchd.engine.batch.seating import Seating
 from dispatchd.engine.batch.sequence import Sequence
 from dispatchd.engine.batch.stepper import Stepper
-from dispatchd.engine.sampling import Scores
+from dispatchd.engine.sampling import Ranked, Scores
 
 
 class Turns:
@@ -84,12 +84,12 @@ class Turns:
         self._seating.borrow(reader)
         start, end = reader.length, chunk_end(reader.length, len(reader.prompt))
         ids = reader.prompt[start:end]
-        scores = self._stepper.read(reader.slot, ids, start)
+        self._stepper.read(reader.slot, ids, start)
         self._chunks_read += 1
         self._prefixes.learn(reader.slot, start, ids)
         reader.length = end
         if not reader.unread:
-            _advance(reader, scores[0])
+            _advance(reader, self._stepper.follows(reader.depth))
             if not reader.over:
                 self._seating.promote(reader)
 
@@ -97,14 +97,16 @@ class Turns:
         rows = self._seating.decoding
         if not rows:
             return
-        scores = self._stepper.decode([row.last for row in rows], [row.length for row in rows])
+        scores = self._stepper.decode(
+            [row.last for row in rows], [row.length for row in rows], [row.depth for row in rows]
+        )
         for row, its_scores in zip(rows, scores, strict=True):
             row.length += 1
             _advance(row, its_scores)
         self._seating.drop([row for row in rows if row.over])
 
 
-def _advance(sequence: Sequence, scores: Scores) -> None:
+def _advance(sequence: Sequence, scores: Scores | Ranked) -> None:
     try:
         sequence.take(scores)
     except Exception as error:  # noqa: BLE001 # one text that breaks must not end those beside it

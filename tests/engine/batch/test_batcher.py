@@ -92,7 +92,7 @@ def test_two_threads_give_the_same(alone: list[Generation], opened: Opened) -> N
     assert answers(opened(slots=8, threads=2), mixed(24)) == alone
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int4"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int4"])
 def test_other_precisions_give_the_same_in_any_company(
     precision: Any, tmp_path: Path, opened: Opened
 ) -> None:
@@ -134,10 +134,10 @@ class Gate:
             self._wait()
             return read(slot, ids, start)
 
-        def gated_decode(ids: Any, lengths: Any) -> Any:
+        def gated_decode(ids: Any, *rest: Any) -> Any:
             self.decodes.append(len(ids))
             self._wait()
-            return decode(ids, lengths)
+            return decode(ids, *rest)
 
         patch.setattr(stepper, "read", gated_read)
         patch.setattr(stepper, "decode", gated_decode)

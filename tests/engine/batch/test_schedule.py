@@ -61,6 +61,6 @@ def test_the_seat_that_knows_the_prompt_is_best_and_then_the_one_that_knows_leas
 
 
 def test_a_pool_is_as_long_as_the_context_or_as_the_memory_allows() -> None:
-    how = {"context_tokens": 2048, "token_bytes": 1000, "slots": 4}
+    how = {"context_tokens": 2048, "token_bytes": 4000}
     assert pool_tokens(**how, bytes_max=10**9) == 2048
     assert pool_tokens(**how, bytes_max=4_000_000) == 1000

@@ -1,16 +1,36 @@
 """Slots after any history hold what their sequences read, and know only what they hold."""
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatchd.engine.batch.device import DevicePool
+from dispatchd.engine.batch.graphs import copies
+from dispatchd.engine.batch.host import HostPool
 from dispatchd.engine.batch.pool import CacheShape, Pool
 from dispatchd.engine.batch.prefix import Prefixes
 from dispatchd.engine.batch.seating import Seating
 from dispatchd.engine.batch.sequence import Sequence
+from dispatchd.engine.session import open_graph
+from tests.support.memory import view
 
 CHUNK, SLOTS, TOKENS = 4, 4, 32
 SHAPE = CacheShape(layers=1, kv_heads=2, head_size=1, dtype="float32")
+
+
+def host() -> Pool:
+    return HostPool(SHAPE, slots=SLOTS, tokens=TOKENS)
+
+
+def device() -> Pool:
+    session = open_graph(copies(1, SHAPE.dtype), "cpu")
+    return DevicePool(session, SHAPE, slots=SLOTS, tokens=TOKENS)
+
+
+POOLS = pytest.mark.parametrize("pool", [host, device])
 
 
 class Words(Sequence):
@@ -29,15 +49,15 @@ class Words(Sequence):
 class House:
     """A pool whose keys are the tokens themselves, so that a mix-up shows."""
 
-    def __init__(self) -> None:
-        self.pool = Pool(SHAPE, slots=SLOTS, tokens=TOKENS)
+    def __init__(self, pool: Callable[[], Pool] = host) -> None:
+        self.pool = pool()
         self.prefixes = Prefixes(slots=SLOTS, tokens=TOKENS, chunk=CHUNK)
         self.seating = Seating(self.pool, self.prefixes)
         self.chunks = 0
 
     def write(self, slot: int, start: int, ids: list[int]) -> None:
         for tensor in self.pool.rows(slot, 1):
-            tensor[0, :, start : start + len(ids), 0] = ids
+            view(tensor)[0, :, start : start + len(ids), 0] = ids
 
     def read(self, sequence: Words) -> None:
         self.seating.borrow(sequence)
@@ -72,8 +92,7 @@ class House:
 
     def holds(self, slot: int, ids: list[int]) -> None:
         for tensor in self.pool.rows(slot, 1):
-            assert tensor[0, 0, : len(ids), 0].tolist() == ids
-            assert tensor[0, 1, : len(ids), 0].tolist() == ids
+            assert view(tensor)[0, :, : len(ids), 0].tolist() == [ids, ids]
 
 
 PROMPTS = st.builds(
@@ -92,10 +111,13 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(MOVES)
-def test_any_history_leaves_each_sequence_its_own_cache(moves: list[tuple[str, object]]) -> None:
-    house = House()
+@POOLS
+@settings(max_examples=200, deadline=None)
+@given(moves=MOVES)
+def test_any_history_leaves_each_sequence_its_own_cache(
+    pool: Callable[[], Pool], moves: list[tuple[str, object]]
+) -> None:
+    house = House(pool)
     for move, what in moves:
         seating = house.seating
         if move == "add" and not seating.full:
