@@ -6,7 +6,8 @@ import click
 
 from dispatchd.cli.options import log_to_stderr, with_options
 from dispatchd.config import WORKER_OPTIONS, remote_worker_config
-from dispatchd.node import Crew, run_until_stopped, run_worker
+from dispatchd.crew import Crew
+from dispatchd.node import run_until_stopped, run_worker
 
 
 @click.command()
