@@ -20,6 +20,7 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network, find_network
 from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.catalog import DEFAULT_LLM
+from dispatchd.engine.precision import PRECISIONS, Asked
 
 CAPABILITIES: Mapping[str, JobType] = MappingProxyType(
     {"llm": JobType.LLM_INFER, "task": JobType.TASK}
@@ -69,6 +70,14 @@ _MODEL = Option(
     ("DISPATCHD_MODEL",),
     "Language model: an embedded or pulled name, or a folder.",
     default=DEFAULT_LLM,
+)
+_PRECISION = Option(
+    "--precision",
+    ("DISPATCHD_PRECISION",),
+    "How the model's weights are rounded, for every job alike.",
+    default="auto",
+    choices=PRECISIONS,
+    shown_default="auto: as it was prepared, else int8 on a CPU",
 )
 _SLOTS = Option(
     "--slots",
@@ -163,6 +172,7 @@ RUN_OPTIONS = (
     _key_option(_OWN_KEY),
     _SLOTS,
     _MODEL,
+    _PRECISION,
     Option(
         "--limit",
         ("DISPATCHD_LIMITS",),
@@ -203,6 +213,7 @@ WORKER_OPTIONS = (
     ),
     _SLOTS,
     _MODEL,
+    _PRECISION,
     _DATA_DIR,
     _GRACE,
     _LOG_LEVEL,
@@ -217,6 +228,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     key_path: Path
     model: str
     models_dir: Path
+    precision: Asked
     slots: int | None  # None is as many as suit the model
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
@@ -388,5 +400,6 @@ def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
         key_path=Path(values["key"] or key_path).expanduser(),
         model=values["model"],
         models_dir=models_dir(values["data_dir"]),
+        precision=values["precision"],
         slots=values["slots"],
     )
