@@ -6,7 +6,7 @@ import msgspec
 from tokenizers import Tokenizer
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.parse import parse, parse_optional, read_tokenizer
+from dispatchd.engine.parse import check_tokenizer, parse, parse_optional, read_tokenizer
 
 _ONNX_NAMES = (
     "model.onnx",
@@ -86,6 +86,13 @@ def read_folder(folder: Path) -> ModelFolder:
         tokenizer=tokenizer,
         literal_tokenizer=literal_tokenizer,
     )
+
+
+def check_folder(folder: Path) -> None:
+    """Unusable if something that `read_folder` needs is clearly not there; reads little."""
+    _context_tokens(folder, parse(folder / "config.json", _Config))
+    find_onnx(folder)
+    check_tokenizer(folder / "tokenizer.json")
 
 
 def find_onnx(folder: Path) -> Path:
