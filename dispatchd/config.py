@@ -21,6 +21,7 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.network import Network, find_network
 from dispatchd.core.sentence import plain_sentence
 from dispatchd.engine.catalog import DEFAULT_LLM
+from dispatchd.engine.precision import PRECISIONS, Asked
 from dispatchd.worker.backend.address import KEY_VARIABLE, BackendAddress
 
 CAPABILITIES: Mapping[str, JobType] = MappingProxyType(
@@ -71,6 +72,14 @@ _MODEL = Option(
     ("DISPATCHD_MODEL",),
     "Language model: an embedded or pulled name, or a folder; with a backend, one of its models.",
     shown_default=f"{DEFAULT_LLM}; the backend's only one",
+)
+_PRECISION = Option(
+    "--precision",
+    ("DISPATCHD_PRECISION",),
+    "How the model's weights are rounded, for every job alike.",
+    default="auto",
+    choices=PRECISIONS,
+    shown_default="auto: as it was prepared, else int8 on a CPU",
 )
 _SLOTS = Option(
     "--slots",
@@ -184,6 +193,7 @@ RUN_OPTIONS = (
     _key_option(_OWN_KEY),
     _SLOTS,
     _MODEL,
+    _PRECISION,
     *_BACKEND,
     _LIMIT,
     _GRACE,
@@ -220,6 +230,7 @@ WORKER_OPTIONS = (
     ),
     _SLOTS,
     _MODEL,
+    _PRECISION,
     *_BACKEND,
     _DATA_DIR,
     _LIMIT,
@@ -243,6 +254,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     key_path: Path
     model: str
     models_dir: Path
+    precision: Asked
     slots: int | None  # None is as many as suit the model
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
@@ -417,6 +429,7 @@ def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
         key_path=Path(values["key"] or key_path).expanduser(),
         model=values["model"] or DEFAULT_LLM,
         models_dir=models_dir(values["data_dir"]),
+        precision=values["precision"],
         slots=values["slots"],
         backend=_backend(values),
     )

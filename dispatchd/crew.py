@@ -1,12 +1,8 @@
 """A worker's parts, made from its options: its key, its models, and what carries jobs out."""
 
 import asyncio
-import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from importlib import import_module
 
 from filelock import FileLock
 from msgspec import Struct
@@ -17,53 +13,117 @@ from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
-from dispatchd.core.limits import Limits
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, ModelCard, find
+from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, bytes_in, find
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
-from dispatchd.engine.load import default_slots, load_language_model
-from dispatchd.worker import Executor
-from dispatchd.worker.backend.executor import DEFAULT_SLOTS, BackendExecutor, open_backend
+from dispatchd.engine.load import default_slots
+from dispatchd.engine.provider import working_device
+from dispatchd.engine.use import take
+from dispatchd.engine.wanted import Wanted, look_for, open_wanted
+from dispatchd.worker import Executor, WorkSource
+from dispatchd.worker.backend.executor import DEFAULT_SLOTS, BackendExecutor
 from dispatchd.worker.keyfile import load_or_create
 from dispatchd.worker.llm import LlmExecutor
+from dispatchd.worker.opening import Opening
 from dispatchd.worker.task import TaskExecutor
 from dispatchd.worker.tasks.classify import classify
 from dispatchd.worker.tasks.extract_json import extract_json
 from dispatchd.worker.tasks.summarize import summarize
-
-log = logging.getLogger(__name__)
+from dispatchd.worker.worker import Worker
 
 TASK_SLOTS = 4
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 
 
-class Crew(Struct, frozen=True):
-    """A worker's parts, ready to run: its key, what it can do, and how to describe it."""
+class _Language(Struct, frozen=True):
+    """The language model that is to be run, and how many jobs at once."""
 
-    key: KeyPair
-    lock: FileLock
-    card: WorkerCard
-    executors: dict[JobType, Executor]
-    models: tuple[str, ...]
+    library: Library
+    wanted: Wanted
+    jobs: int
+    use: object
+
+    @property
+    def words(self) -> str:
+        return f"{self.wanted.name} (being prepared)" if self.wanted.weights else self.wanted.name
+
+    def open(self) -> Opening:
+        """Begins to open it, on a thread of its own."""
+        threads = _threads(bytes_in(self.wanted.folder), self.jobs)
+        opening = partial(open_wanted, self.library, self.wanted, threads=threads, slots=self.jobs)
+        return Opening(opening)
 
 
-@asynccontextmanager
-async def hired(config: WorkerConfig, clock: Clock, limits: Limits) -> AsyncIterator[Crew]:
-    """A worker's parts, and their connections; raises `Unusable`."""
-    async with AsyncExitStack() as opened:
-        backend = None
-        if config.backend is not None and JobType.LLM_INFER in config.capabilities:
-            address, model = config.backend.address, config.backend.model
-            backend = await opened.enter_async_context(open_backend(address, model, clock, limits))
-        yield await asyncio.to_thread(hire, config, backend)
+class Crew:
+    """A worker's parts: its key, what it can do, and what carries that out.
+
+    Its language model may still be on its way; LLM_INFER jobs are claimed once it is there.
+    """
+
+    def __init__(
+        self,
+        key: KeyPair,
+        lock: FileLock,
+        card: WorkerCard,
+        executors: dict[JobType, Executor],
+        models: tuple[str, ...],
+        language: _Language | None,
+    ) -> None:
+        self.key = key
+        self.card = card
+        self.models = models
+        """What is run, in words."""
+        self._executors = executors
+        self._lock = lock  # is held for as long as this lives, as is what the language model has
+        self._language = language
+        self._opening: Opening | None = None
+        self._opened = asyncio.Event()
+
+    async def open(self) -> str | None:
+        """Opens the language model, and lets its jobs begin; says what runs where.
+
+        None where there is none to open. Raises what kept it from being opened.
+        """
+        words = None
+        if self._language is not None:
+            self._opening = self._language.open()
+            model = await self._opening.model()
+            self._executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
+            words = f"{model.name} on {model.device}"
+        self._opened.set()
+        return words
+
+    async def opened(self) -> None:
+        """Returns once every job can be done."""
+        await self._opened.wait()
+
+    async def work(self, source: WorkSource, clock: Clock) -> None:
+        """Works for that source, in every place, for as long as this runs."""
+        worker = Worker(source, self._executors, self.key, clock)
+        async with asyncio.TaskGroup() as places:
+            for slots in self.card.slots:
+                places.create_task(self._fill(worker, slots))
+
+    async def _fill(self, worker: Worker, slots: Slots) -> None:
+        if JobType.LLM_INFER in slots.job_types:
+            await self.opened()
+        await worker.run((slots,))
+
+    def close(self) -> None:
+        """Gives up what is not open yet."""
+        if self._opening is not None:
+            self._opening.stop()
 
 
 def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
-    """Loads key and models; raises `Unusable` where one of them is broken.
+    """Takes the key, and loads the models but the language model, which is only found.
 
-    A backend takes the place of a language model of our own.
+    A backend takes the place of a language model. Raises `Unusable` where one of them is broken or
+    cannot be had.
     """
     key, lock = load_or_create(config.key_path)
+    runs_models = JobType.LLM_INFER in config.capabilities and backend is None
+    language = _language(config) if runs_models else None
     executors: dict[JobType, Executor] = {}
     models: list[str] = []
     slots: list[Slots] = []
@@ -73,15 +133,10 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         served = (backend.model,)
         models.append(f"{backend.model} on {backend.url}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots or DEFAULT_SLOTS))
-    elif JobType.LLM_INFER in config.capabilities:
-        card = _runnable(config)
-        jobs = config.slots or default_slots(card.path)
-        threads = _threads(card.bytes_on_disk, jobs)
-        model = load_language_model(card.path, threads=threads, slots=jobs)
-        executors[JobType.LLM_INFER] = LlmExecutor(model, jobs)
-        served = (model.name,)
-        models.append(f"{model.name} on {model.device}")
-        slots.append(Slots(frozenset({JobType.LLM_INFER}), jobs))
+    if language is not None:
+        served = (language.wanted.name,)
+        models.append(language.words)
+        slots.append(Slots(frozenset({JobType.LLM_INFER}), language.jobs))
     if JobType.TASK in config.capabilities:
         classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
         executors[JobType.TASK] = TaskExecutor(
@@ -100,24 +155,15 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         version=__version__,
         models=served,
     )
-    return Crew(key, lock, worker_card, executors, tuple(models))
+    return Crew(key, lock, worker_card, executors, tuple(models), language)
 
 
-def _runnable(config: WorkerConfig) -> ModelCard:
-    """The model that was asked for; published weights are prepared when they are first used."""
-    card = find(config.model, config.models_dir)
-    if card.layout != "safetensors":
-        return card
-    news = iter([f"preparing {card.name}, which is done once"])
-
-    def say_so(_: float) -> None:
-        for first in news:
-            log.info("%s", first)
-
-    preparing = import_module("dispatchd.engine.preparing")  # with onnx, which nothing else needs
+def _language(config: WorkerConfig) -> _Language:
     library = Library(config.models_dir)
-    ready: ModelCard = preparing.prepared_once(library, card, "int8", say_so)
-    return ready
+    wanted = look_for(library, config.model, config.precision, working_device())
+    jobs = config.slots or default_slots(prepared=wanted.prepared)
+    use = take(library.home, wanted.name) if library.holds(wanted.folder) else None
+    return _Language(library, wanted, jobs, use)
 
 
 def _threads(model_bytes: int, slots: int) -> int:

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.app import Edge, Market
-from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig
+from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
@@ -27,15 +28,17 @@ from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.work import SeatedWorker, Work
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
+from dispatchd.core.job import JobType
 from dispatchd.core.limits import Limits
-from dispatchd.crew import Crew, hired
+from dispatchd.crew import Crew, hire
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.worker.backend.executor import open_backend
 from dispatchd.worker.dial import Dialler, coordinator_url
+from dispatchd.worker.opening import still_opening
 from dispatchd.worker.pairing import claim_code
 from dispatchd.worker.remote import RemoteCoordinator
-from dispatchd.worker.worker import Worker
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.selling import Notice, Shop
@@ -168,18 +171,27 @@ def run_until_stopped(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(with_signals())
+    if still_opening():  # inside ONNX Runtime, which breaks if the program is torn down around it
+        sys.stdout.flush()
+        os._exit(0)
 
 
 async def run_node(
-    config: RunConfig, announce: Callable[[Running], None], stop: asyncio.Event
+    config: RunConfig,
+    announce: Callable[[Running], None],
+    announce_model: Callable[[str], None],
+    stop: asyncio.Event,
 ) -> None:
-    """Runs a coordinator for each network, all with the same worker if any, until `stop`."""
+    """Runs a coordinator for each network, all with the same worker if any, until `stop`.
+
+    Jobs are taken before the worker's model is there. Raises `Unusable`, also later where it turns
+    out that the model cannot be had.
+    """
     clock = SystemClock()
     async with AsyncExitStack() as running:
         crew = None
         if config.worker is not None:
-            hiring = hired(config.worker, clock, config.limits)
-            crew = await running.enter_async_context(hiring)
+            crew = await running.enter_async_context(_hired(config.worker, clock, config.limits))
         branches = [
             await running.enter_async_context(_branch(each, config, crew, clock))
             for each in config.networks
@@ -187,10 +199,46 @@ async def run_node(
         _collect_garbage_rarely()
         served = tuple(branch.served for branch in branches)
         announce(Running(__version__, config, served, crew))
-        await stop.wait()
-        await asyncio.gather(
-            *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
-        )
+        async with _opening(crew, announce_model, stop):
+            await stop.wait()
+            await asyncio.gather(
+                *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
+            )
+
+
+@asynccontextmanager
+async def _hired(config: WorkerConfig, clock: Clock, limits: Limits) -> AsyncIterator[Crew]:
+    async with AsyncExitStack() as opened:
+        backend = None
+        if config.backend is not None and JobType.LLM_INFER in config.capabilities:
+            opening = open_backend(config.backend.address, config.backend.model, clock, limits)
+            backend = await opened.enter_async_context(opening)
+        crew = await asyncio.to_thread(hire, config, backend)
+        opened.callback(crew.close)
+        yield crew
+
+
+@asynccontextmanager
+async def _opening(
+    crew: Crew | None, announce_model: Callable[[str], None], stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Says when the language model is there; if it cannot be had, stops the node and raises why."""
+
+    async def open_model(crew: Crew) -> None:
+        try:
+            if (words := await crew.open()) is not None:
+                announce_model(words)
+                _collect_garbage_rarely()
+        except BaseException:
+            stop.set()
+            raise
+
+    opening = asyncio.create_task(open_model(crew)) if crew is not None else None
+    yield
+    if opening is not None:
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await opening
 
 
 def _collect_garbage_rarely() -> None:
@@ -220,8 +268,7 @@ async def _branch(
         parts = here.running
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, config.limits)
-            worker = Worker(source, crew.executors, crew.key, clock)
-            parts += [source.run, partial(worker.run, crew.card.slots)]
+            parts += [source.run, partial(crew.work, source, clock)]
         market = Market() if shop is None else shop.market
         edge = Edge(
             here.coordinator,
@@ -238,22 +285,37 @@ async def _branch(
 
 
 async def run_worker(
-    config: RemoteWorkerConfig, announce: Callable[[Crew], None], stop: asyncio.Event
+    config: RemoteWorkerConfig,
+    announce: Callable[[Crew], None],
+    announce_model: Callable[[str], None],
+    stop: asyncio.Event,
 ) -> None:
-    """Runs a worker for a far coordinator until `stop`."""
+    """Runs a worker for a far coordinator until `stop`; it connects once its model is there.
+
+    A coordinator sends jobs to whoever has registered for them, so they would wait for the model
+    here while others could do them. Raises as `run_node` does.
+    """
     clock = SystemClock()
     url = coordinator_url(config.coordinator)
-    async with hired(config.worker, clock, config.limits) as crew:
+    async with _hired(config.worker, clock, config.limits) as crew:
         source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
-        worker = Worker(source, crew.executors, crew.key, clock)
-        parts: list[Part] = [source.run, partial(worker.run, crew.card.slots)]
+        parts: list[Part] = [
+            partial(_once_opened, crew, source.run),
+            partial(crew.work, source, clock),
+        ]
         if config.trust_code is not None:
             code = config.trust_code
             parts.append(partial(claim_code, url, code, crew.key.public_hex, clock))
         async with _together(parts):
             announce(crew)
-            await stop.wait()
-            await source.drain(config.grace_seconds)
+            async with _opening(crew, announce_model, stop):
+                await stop.wait()
+                await source.drain(config.grace_seconds)
+
+
+async def _once_opened(crew: Crew, part: Part) -> None:
+    await crew.opened()
+    await part()
 
 
 async def _prepared(
@@ -276,13 +338,18 @@ async def _prepared(
 @asynccontextmanager
 async def _together(parts: list[Part]) -> AsyncIterator[None]:
     """Runs the parts while the body runs; if one of them dies, so does the node."""
+    unusable = None
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(part()) for part in parts]
         try:
             yield
+        except Unusable as error:  # one sentence, which need not come in a group
+            unusable = error
         finally:
             for task in tasks:
                 task.cancel()
+    if unusable is not None:
+        raise unusable
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from dispatchd.cli.terminal import say, say_facts, say_json, say_table, tell
 from dispatchd.config import MODELS_OPTIONS, models_dir
 from dispatchd.engine.catalog import DEFAULT_LLM, ModelCard, embedded, find
 from dispatchd.engine.library import Library
+from dispatchd.engine.precision import PRECISIONS
 from dispatchd.engine.short_names import SHORT_NAMES
 
-PRECISIONS = ("auto", "fp32", "fp16", "int8", "int4")
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1_000_000_000
 
@@ -23,7 +23,7 @@ _with_precision = click.option(
     type=click.Choice(PRECISIONS, case_sensitive=False),
     default="auto",
     show_default=True,
-    help="How weights are rounded; auto is int8. int4 is smaller and faster for single jobs.",
+    help="How weights are rounded; auto is int8. int4 is smaller, and faster for single jobs.",
 )
 
 
@@ -49,10 +49,12 @@ def list_models(data_dir: str, *, available: bool, as_json: bool) -> None:
         return
     library = Library(models_dir(data_dir))
     cards = [*embedded(), *library.cards()]
-    unfinished = library.unfinished()
+    unfinished, copies = library.unfinished(), library.copies.all()
     if as_json:
         begun = [{"repo": each.repo, "bytes_on_disk": each.bytes_on_disk} for each in unfinished]
-        say_json({"models": [facts_of(card) for card in cards], "unfinished": begun})
+        models = [facts_of(card) for card in cards]
+        kept = [facts_of(card) for card in copies]
+        say_json({"models": models, "unfinished": begun, "copies": kept})
         return
     for card in cards:
         say(_line(card))
@@ -60,6 +62,11 @@ def list_models(data_dir: str, *, available: bool, as_json: bool) -> None:
         tell(
             f"{each.repo} was pulled in part ({size(each.bytes_on_disk)}); go on with:"
             f" dispatchd models pull {each.repo}"
+        )
+    for card in copies:
+        tell(
+            f"{card.name} was prepared as {card.precision} when it was used first"
+            f" ({size(card.bytes_on_disk)}); remove that with: dispatchd models rm {card.name}"
         )
 
 
@@ -84,7 +91,9 @@ def show(name: str, data_dir: str, *, as_json: bool) -> None:
 @_with_folder
 @with_json
 def remove(name: str, data_dir: str, *, as_json: bool) -> None:
-    """Remove a pulled model, and the files that it was made from.
+    """Remove a pulled model, the files that it was made from, and what was prepared of it.
+
+    Of a folder that was given to --model, only what was prepared from it is removed.
 
     Example: dispatchd models rm smollm2-135m
     """

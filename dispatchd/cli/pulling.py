@@ -4,31 +4,30 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from dispatchd.cli.models import size
 from dispatchd.cli.terminal import tell
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import ModelCard, describe
+from dispatchd.engine.catalog import ModelCard, describe, plain_name
 from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
-from dispatchd.engine.library import Library, plain_name
-from dispatchd.engine.prepare.manifest import Precision
+from dispatchd.engine.library import Library
+from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.preparing import prepare_again, prepare_folder
+from dispatchd.engine.provider import working_device
 from dispatchd.engine.pull import Plan, Pull, repo_of
 from dispatchd.sdk.errors import NetworkFailed, VerificationFailed
 
 _STEPS = 1000
-_AUTO: Precision = "int8"
 
 
 def pull(
     library: Library,
     model: str,
     *,
-    precision: Literal["auto"] | Precision,
+    precision: Asked,
     name: str | None,
     revision: str,
 ) -> ModelCard:
@@ -36,7 +35,9 @@ def pull(
     with _exit_codes():
         pulling = Pull(library, Hub())
         with library.locked(repo_of(model)):
-            plan = pulling.plan(model, revision, name, _rounded(precision))
+            plan = pulling.plan(
+                model, revision, name, chosen_precision(precision, working_device())
+            )
             _tell_plan(plan)
             if plan.ready:
                 return describe(library.folder(plan.name))
@@ -50,14 +51,16 @@ def prepare(
     library: Library,
     model: str,
     *,
-    precision: Literal["auto"] | Precision,
+    precision: Asked,
     name: str | None,
 ) -> ModelCard:
     """Prepares a pulled model anew, or a folder."""
     card = library.find(model)
     if card is not None:
         with library.locked(card.repo or card.name), _bar_of_shares("preparing") as reach:
-            return prepare_again(library, card, _rounded(precision), reach)
+            return prepare_again(
+                library, card, chosen_precision(precision, working_device()), reach
+            )
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise Unusable(
@@ -67,11 +70,9 @@ def prepare(
     kept_as = name or plain_name(folder.resolve().name)
     library.check_name(kept_as)
     with library.locked(kept_as), _bar_of_shares("preparing") as reach:
-        return prepare_folder(library, folder, kept_as, _rounded(precision), reach)
-
-
-def _rounded(precision: Literal["auto"] | Precision) -> Precision:
-    return _AUTO if precision == "auto" else precision
+        return prepare_folder(
+            library, folder, kept_as, chosen_precision(precision, working_device()), reach
+        )
 
 
 def _tell_plan(plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """`dispatchd run`: the whole network on one machine."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,7 +29,7 @@ def run(log_level: str, **values: Any) -> None:
     """
     config = run_config(values)
     log_to_stderr(log_level)
-    run_until_stopped(lambda stop: run_node(config, announce, stop))
+    run_until_stopped(lambda stop: run_node(config, announce, announce_model, stop))
 
 
 def announce(running: Running) -> None:
@@ -56,6 +57,12 @@ def announce(running: Running) -> None:
         f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
     ]
     click.echo("\n".join(lines))
+
+
+def announce_model(words: str) -> None:
+    """Says that LLM_INFER jobs begin now, since their model is there."""
+    with contextlib.suppress(BrokenPipeError):  # whoever read the banner may be gone by now
+        click.echo(f"{words} is ready")
 
 
 def _terms(running: Running) -> str:

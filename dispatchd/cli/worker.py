@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from dispatchd.cli.options import log_to_stderr, with_options
+from dispatchd.cli.run import announce_model
 from dispatchd.config import WORKER_OPTIONS, remote_worker_config
 from dispatchd.crew import Crew
 from dispatchd.node import run_until_stopped, run_worker
@@ -24,4 +25,4 @@ def worker(log_level: str, **values: Any) -> None:
         click.echo(f"worker {crew.key.public_hex} ({', '.join(crew.models)})")
         click.echo(f"works for {config.coordinator}; Ctrl-C stops it")
 
-    run_until_stopped(lambda stop: run_worker(config, announce, stop))
+    run_until_stopped(lambda stop: run_worker(config, announce, announce_model, stop))

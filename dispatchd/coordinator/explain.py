@@ -17,6 +17,7 @@ class Rule(StrEnum):
     NOT_PAIRED = "not_paired"
     MODEL_NOT_THERE = "model_not_there"
     REFUSED = "refused"
+    PREPARING = "preparing"
     BUSY = "busy"
 
 
@@ -46,6 +47,8 @@ def _rule(job: Job, seat: Seat, now: Millis, limits: Limits, *, others_online: b
         return Rule.MODEL_NOT_THERE
     if not may_offer(job, seat.key, now, limits, others_online=others_online):
         return Rule.REFUSED
+    if job.job_type not in seat.offered:
+        return Rule.PREPARING
     if not any(job.job_type in offer.job_types for offer in seat.offers):
         return Rule.BUSY
     return None

@@ -132,6 +132,7 @@ class Matching:
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
         offer = Offer(seat, job_types)
+        seat.offered |= job_types
         self._place_is_free(offer)
         try:
             return await offer.assignment

@@ -48,6 +48,8 @@ class Seat:
         self.held: dict[str, Held] = {}
         self._under_way = under_way
         self.offers: dict[Offer, None] = {}
+        self.offered: frozenset[JobType] = frozenset()
+        """The job types for which it has had a place; for others it is not ready yet."""
         self.left = asyncio.Event()
 
     @property
@@ -69,6 +71,7 @@ class Seat:
     def hold(self, job: Job) -> Held:
         """The worker has this job now."""
         held = Held(job)
+        self.offered |= {job.job_type}
         self.held[job.id] = held
         self._under_way[job.id] = held
         return held

@@ -1,5 +1,6 @@
 """The models that a node carries or has pulled, and how a name or a path becomes one of them."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ MANIFEST = "manifest.json"
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the models inside the package; an editable install finds them beside it.
 _HOMES = (_PACKAGE / "embedded_models", _PACKAGE.parent / "models")
+UNWELCOME = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a folder
 
 Kind = Literal["llm", "classifier"]
 Layout = Literal[
@@ -58,6 +60,7 @@ class _Source(msgspec.Struct, frozen=True):
 class _Manifest(msgspec.Struct, frozen=True):
     """The part of a prepared model's manifest that a card shows."""
 
+    name: str | None = None
     source: _Source = _Source()
     precision: str | None = None
     context_tokens: int | None = None
@@ -120,7 +123,7 @@ def describe(folder: Path) -> ModelCard:
     manifest = parse(folder / MANIFEST, _Manifest) if _is_prepared(folder) else _Manifest()
     layout = _layout(folder, kind)
     return ModelCard(
-        name=folder.name,
+        name=manifest.name or folder.name,
         kind=kind,
         layout=layout,
         path=folder,
@@ -131,6 +134,11 @@ def describe(folder: Path) -> ModelCard:
         repo=manifest.source.repo,
         revision=manifest.source.revision,
     )
+
+
+def plain_name(text: str) -> str:
+    """The nearest name that a model may be kept under."""
+    return UNWELCOME.sub("-", text).strip("-._") or "model"
 
 
 def bytes_in(folder: Path) -> int:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device
 from dispatchd.engine.ports import Ports
 from dispatchd.engine.provider import devices, on_best_device
-from dispatchd.engine.session import Array, Device, Session, Tensor, open_session
+from dispatchd.engine.session import Array, Session, Tensor, open_session
 
 Scores = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.genai import is_genai, read_genai
-from dispatchd.engine.parse import parse, parse_optional, read_tokenizer
+from dispatchd.engine.parse import check_tokenizer, parse, parse_optional, read_tokenizer
 from dispatchd.engine.ports import GraphFacts, Ports
 
 _ONNX_NAMES = (
@@ -64,7 +64,7 @@ class _TokenizerConfig(msgspec.Struct, frozen=True):
 
 def read_folder(folder: Path) -> ModelFolder:
     """The folder as one value; Unusable if a file is missing or says nonsense."""
-    graph = read_genai(folder) if is_genai(folder) else _read_hub(folder)
+    graph = _graph_facts(folder)
     words = parse_optional(folder / "tokenizer_config.json", _TokenizerConfig)
     eos_token = _content(words.eos_token)
     tokenizer = read_tokenizer(folder / "tokenizer.json")
@@ -85,6 +85,12 @@ def read_folder(folder: Path) -> ModelFolder:
     )
 
 
+def check_folder(folder: Path) -> None:
+    """Unusable if something that `read_folder` needs is clearly not there; reads little."""
+    _graph_facts(folder)
+    check_tokenizer(folder / "tokenizer.json")
+
+
 def find_onnx(folder: Path) -> Path:
     """The folder's graph: one of the hub's names, else the only ONNX file there is."""
     for name in _ONNX_NAMES:
@@ -96,6 +102,10 @@ def find_onnx(folder: Path) -> Path:
     if len(found) > 1:
         raise Unusable(f"{folder} holds {len(found)} ONNX files: name the one to run model.onnx.")
     return found[0]
+
+
+def _graph_facts(folder: Path) -> GraphFacts:
+    return read_genai(folder) if is_genai(folder) else _read_hub(folder)
 
 
 def _read_hub(folder: Path) -> GraphFacts:

@@ -2,27 +2,35 @@
 
 <home>/<name>/                              a prepared model
 <home>/.sources/<owner>--<name>/<commit>/   the published files of one commit
+<home>/.folders/…/                          what was prepared on its first use, see `copies`
+<home>/.used/<name>.lock                    who has it in use, see `use`
 """
 
+import logging
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import ModelCard, bytes_in, embedded, pulled
+from dispatchd.engine.catalog import UNWELCOME, ModelCard, bytes_in, embedded, plain_name, pulled
+from dispatchd.engine.copies import Copies
 from dispatchd.engine.short_names import short_name, short_name_of
+from dispatchd.engine.use import unused
+
+log = logging.getLogger(__name__)
 
 _SOURCES = ".sources"
 _ANY_WEIGHTS = "*/*/*.safetensors*"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _REPO = re.compile(r"[\w.-]+/[\w.-]+")
-_UNWELCOME = re.compile(r"[^A-Za-z0-9._-]+")
+_LOOK_SECONDS = 0.2
+_SLACK = 1.05
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -37,6 +45,11 @@ class Library:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+
+    @property
+    def copies(self) -> Copies:
+        """What was prepared here on its first use."""
+        return Copies(self.home)
 
     def cards(self) -> list[ModelCard]:
         """The prepared models, by name."""
@@ -80,6 +93,10 @@ class Library:
         if any(card.name == name for card in embedded()):
             raise Unusable(f"{name} is the name of an embedded model: give another --name.")
 
+    def holds(self, folder: Path) -> bool:
+        """Whether the folder is in here."""
+        return folder.resolve().is_relative_to(self.home.resolve())
+
     def folder(self, name: str) -> Path:
         """Where the prepared model of that name is or will be."""
         return self.home / name
@@ -93,6 +110,16 @@ class Library:
         folders = [folder for folder in self._sources(repo).glob("*/") if folder.is_dir()]
         return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
 
+    def check_room(self, needed_bytes: int) -> None:
+        """Unusable if the disk has less room than that."""
+        make_private(self.home)
+        free = shutil.disk_usage(self.home).free
+        if free < needed_bytes * _SLACK:
+            raise Unusable(
+                f"{self.home} has {free / 1e9:.1f} GB of room and {needed_bytes * _SLACK / 1e9:.1f}"
+                " GB are needed: make room, or choose another --data-dir."
+            )
+
     def forget_unused(self, repo: str) -> None:
         """Removes the published files of commits that no prepared model was made from."""
         used = {card.revision for card in self.cards() if card.repo == repo}
@@ -101,36 +128,43 @@ class Library:
                 shutil.rmtree(folder)
 
     def remove(self, name: str) -> int:
-        """Removes a model and what it was made from; returns how many bytes that frees.
+        """Removes a model, what it was made from, and what was prepared of it on first use.
 
-        What another model was made from too is kept. Unusable if there is no such model.
+        Returns how many bytes that frees. What another model was made from too is kept. Unusable if
+        there is no such model, or a running node has it in use.
         """
         if any(card.name == name for card in embedded()):
             raise Unusable(f"{name} is embedded: it comes with the program and stays.")
         card = self.find(name)
         published = short_name(name)
         repo = card.repo if card else (published.repo if published else name)
-        with self.locked(repo or name):
-            freed = _remove(card.path) if card else 0
+        kept_as = card.name if card else name
+        with self.locked(repo or name), unused(self.home, kept_as):
+            folders = self.copies.of(kept_as) + ([card.path] if card else [])
+            freed = sum(_remove(folder) for folder in folders)
             others = {other.repo for other in self.cards()}
             if repo and repo not in others and _REPO.fullmatch(repo):
                 freed += _remove(self._sources(repo))
-        if not freed and card is None:
+        if not freed and not folders:
             known = ", ".join(card.name for card in self.cards()) or "none"
             raise Unusable(f"There is no pulled model {name!r}; those are: {known}.")
         return freed
 
     @contextmanager
-    def locked(self, repo: str) -> Iterator[None]:
-        """Keeps other commands away from what belongs to a repository."""
+    def locked(self, what: str, wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Keeps other commands away from what belongs to a repository or a copy.
+
+        While another is at work on it, `wait` is called now and then, and may raise to give up;
+        without `wait` that is Unusable.
+        """
         places = self.home / _SOURCES
         try:
             make_private(places)
-            lock = FileLock(places / f".{_folder_name(repo)}.lock")
-            lock.acquire(timeout=0)
+            lock = FileLock(places / f".{_folder_name(what)}.lock")
+            _acquire(lock, wait)
         except Timeout:
             raise Unusable(
-                f"Another dispatchd is at work on {repo}: wait until it is done."
+                f"Another dispatchd is at work on {what}: wait until it is done."
             ) from None
         except OSError as error:
             raise Unusable(
@@ -152,9 +186,17 @@ def make_private(folder: Path) -> None:
             each.mkdir(exist_ok=True, mode=0o700)
 
 
-def plain_name(text: str) -> str:
-    """The nearest name that a model may have."""
-    return _UNWELCOME.sub("-", text).strip("-._") or "model"
+def _acquire(lock: FileLock, wait: Callable[[], None] | None) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if wait is None:
+            raise
+        log.info("another dispatchd is at work on %s: waiting", Path(lock.lock_file).stem)
+        while not lock.is_locked:
+            wait()
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOOK_SECONDS)
 
 
 def _default_name(repo: str) -> str:
@@ -163,7 +205,7 @@ def _default_name(repo: str) -> str:
 
 
 def _folder_name(repo: str) -> str:
-    return _UNWELCOME.sub("-", repo.replace("/", "--"))
+    return UNWELCOME.sub("-", repo.replace("/", "--"))
 
 
 def _remove(folder: Path) -> int:

@@ -23,6 +23,6 @@ def load_language_model(folder: Path, *, threads: int, slots: int) -> LanguageMo
     return load_text_model(folder, threads=threads)
 
 
-def default_slots(folder: Path) -> int:
-    """How many jobs at once suit the folder's model; a step costs a batch little more than one."""
-    return _BATCHED_SLOTS if is_prepared(folder) else _PLAIN_SLOTS
+def default_slots(*, prepared: bool) -> int:
+    """How many jobs at once suit a model; a step costs a batch little more than one."""
+    return _BATCHED_SLOTS if prepared else _PLAIN_SLOTS

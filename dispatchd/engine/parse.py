@@ -29,12 +29,17 @@ def parse_optional(path: Path, shape: type[T]) -> T:
     return parse(path, shape) if path.exists() else shape()
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer of one's own, with the file's padding and truncation off."""
+def check_tokenizer(path: Path) -> None:
+    """Unusable if the file is not there; it is not read."""
     if not path.is_file():
         raise Unusable(
             f"{path} is missing: a model folder needs the tokenizer it was trained with."
         )
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A tokenizer of one's own, with the file's padding and truncation off."""
+    check_tokenizer(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:

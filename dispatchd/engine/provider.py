@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import TypeVar
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device
 from dispatchd.engine.cuda import find_gpu
-from dispatchd.engine.session import Device, built_for_cuda, open_graph
+from dispatchd.engine.session import built_for_cuda, open_graph
 
 T = TypeVar("T")
 

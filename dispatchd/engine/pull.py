@@ -13,7 +13,6 @@ from dispatchd.engine.library import Library, make_private
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.prepare.prepare import prepare
-from dispatchd.engine.preparing import check_room
 from dispatchd.engine.repo_files import small_files, weight_files
 from dispatchd.engine.short_names import short_name
 from dispatchd.engine.sizes import memory_bytes, parameters, prepared_bytes
@@ -80,7 +79,7 @@ class Pull:
 
     def download(self, plan: Plan, progress: Progress) -> None:
         """Fetches what is missing; Unusable before it begins if the disk is too small."""
-        check_room(self._library.home, plan.missing_bytes + plan.prepared_bytes)
+        self._library.check_room(plan.missing_bytes + plan.prepared_bytes)
         downloads = self._downloads(plan.listing, plan.source)
         for file in plan.files:
             downloads.fetch(file, progress)

@@ -5,7 +5,6 @@ import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -15,9 +14,9 @@ import numpy.typing as npt
 import onnxruntime as ort  # type: ignore[import-untyped]
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device
 
 Array = npt.NDArray[np.generic]
-Device = Literal["cpu", "cuda"]
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"

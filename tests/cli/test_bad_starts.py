@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 
 from tests.cli.conftest import Invoke, Started
 from tests.support.process import dispatchd, ended, free_port
+from tests.support.published import published
 
 MODELS = Path(__file__).parents[2] / "models"
 NODE = ("run", "--testnet", "--no-worker", "--port", "0")
@@ -174,19 +175,60 @@ def broken_model(folder: Path, how: str) -> Path:
 
 @pytest.mark.parametrize(
     "how",
-    [
-        "weights cut off",
-        "no weights",
-        "weights are text",
-        "no tokenizer",
-        "broken tokenizer",
-        "broken config",
-        "no config",
-    ],
+    ["no weights", "no tokenizer", "broken config", "no config"],
 )
-def test_a_model_that_is_broken(refused: Start, tmp_path: Path, how: str) -> None:
+def test_a_model_that_is_incomplete(refused: Start, tmp_path: Path, how: str) -> None:
     folder = broken_model(tmp_path / "model", how)
     assert str(folder) in refused(*FULL_NODE, "--model", str(folder))
+
+
+@pytest.mark.parametrize("how", ["weights cut off", "weights are text", "broken tokenizer"])
+@pytest.mark.parametrize("command", [FULL_NODE, ("worker",)], ids=lambda command: command[0])
+def test_a_model_that_turns_out_to_be_broken_ends_what_has_started(
+    tmp_path: Path, command: tuple[str, ...], how: str
+) -> None:
+    folder = broken_model(tmp_path / "model", how)
+    done = ended(*command, "--model", str(folder), home=tmp_path / "home")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    sentence = done.stderr.splitlines()[-1]
+    assert sentence.startswith("dispatchd: ")
+    assert str(folder) in sentence
+    assert "is ready" not in done.stdout
+
+
+def published_as(folder: Path, **config: object) -> Path:
+    folder.mkdir()
+    for name, content in published(0, **config).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_an_architecture_that_is_not_known(refused: Start, tmp_path: Path) -> None:
+    folder = published_as(
+        tmp_path / "model", model_type="mamba", architectures=["MambaForCausalLM"]
+    )
+    assert "mamba" in refused(*FULL_NODE, "--model", str(folder)).lower()
+
+
+def test_a_precision_that_a_model_cannot_have(refused: Start) -> None:
+    said = refused(*FULL_NODE, "--precision", "int4")
+    assert "demo-chat-3m" in said
+    assert "--precision" in said
+
+
+def test_weights_for_which_the_disk_has_no_room(refused: Start, tmp_path: Path) -> None:
+    folder = published_as(tmp_path / "model", intermediate_size=10**12)
+    assert "room" in refused(*FULL_NODE, "--model", str(folder))
+
+
+def test_the_second_port_is_taken(refused: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        both = ("--network", "monad", "--network", "solana", "--port", "0", "--port", port)
+        assert port in refused("run", "--testnet", "--no-worker", *both)
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "sentiment-cnn"])
@@ -349,6 +391,7 @@ def test_a_node_that_cannot_sell(
         (("worker", "--backend", "openai"), "--base-url"),
         (("worker", "--slots", "-3"), "--slots"),
         (("worker", "--capability", "dance"), "--capability"),
+        (("worker", "--precision", "int2"), "--precision"),
         (("worker", "--provider-type", "toaster"), "--provider-type"),
         (("dance",), "dance"),
     ],

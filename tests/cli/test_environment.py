@@ -21,6 +21,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "--key": ("/srv/a.json", "/srv/b.json"),
     "--slots": ("3", "5"),
     "--model": ("some/folder", "another"),
+    "--precision": ("int4", "FP32"),
     "--backend": ("openai", "OPENAI"),
     "--base-url": ("http://127.0.0.1:8000/v1", "https://example.org/v1"),
     "--limit": ("faults_max=7", "faults_max=9"),

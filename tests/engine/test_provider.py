@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine import cuda, provider
+from dispatchd.engine import Device, cuda, provider
 from dispatchd.engine.batch.load import open_batcher
 from dispatchd.engine.cuda import Gpu, find_gpu
 from dispatchd.engine.provider import devices, on_best_device, working_device
-from dispatchd.engine.session import Device
 from tests.support.small_model import prepare_small
 
 GPU = Gpu("Some GPU", 8 * 1024**3)

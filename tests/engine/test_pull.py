@@ -12,12 +12,12 @@ import pytest
 from huggingface_hub import hf_hub_download
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import ModelCard, find
+from dispatchd.engine.catalog import find
 from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library
 from dispatchd.engine.prepare.manifest import Precision
-from dispatchd.engine.preparing import check_room, prepare_again, prepare_folder, prepared_once
+from dispatchd.engine.preparing import prepare_again, prepare_folder
 from dispatchd.engine.pull import Plan, Pull
 from tests.support.hub import COMMIT, FakeHub, Repo, fake_hub
 from tests.support.published import published
@@ -293,7 +293,7 @@ def test_a_full_disk_is_told_before_the_download(
     with pytest.raises(Unusable, match=r"GB of room .* are needed: make room"):
         pulling(library, hub).download(plan, lambda _: None)
     with pytest.raises(Unusable, match="data-dir"):
-        check_room(library.home, 10_000)
+        library.check_room(10_000)
 
 
 def test_a_name_that_is_taken(library: Library, hub: FakeHub) -> None:
@@ -391,29 +391,6 @@ def test_preparing_a_folder(library: Library, folder: Path) -> None:
     assert shares[-1] == pytest.approx(1)
     assert library.remove("mine") > 0
     assert folder.is_dir()
-
-
-def test_a_folder_is_prepared_on_its_first_use(library: Library, folder: Path) -> None:
-    def used(precision: Precision = "int8") -> tuple[ModelCard, int]:
-        shares: list[float] = []
-        card = prepared_once(library, find(str(folder)), precision, shares.append)
-        return card, len(shares)
-
-    first, steps = used()
-    assert (first.name, first.layout, first.precision) == ("mine", "prepared", "int8")
-    assert steps > 0
-    assert used() == (first, 0)
-    other, _ = used("int4")
-    assert used() == (first, 0)
-    (folder / WEIGHTS).write_bytes(published(seed=3)[WEIGHTS])
-    changed, steps = used()
-    assert steps > 0
-    assert changed.path != first.path
-    assert not first.path.exists()
-    assert other.path.exists()
-    assert library.cards() == []
-    embedded = find("demo-chat-3m")
-    assert prepared_once(library, embedded, "int8", lambda _: None) == embedded
 
 
 def test_a_short_name_says_how_to_have_it(library: Library) -> None:

@@ -2,20 +2,19 @@
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from dispatchd.core.errors import ExecutionFailed
+from dispatchd.engine import Device
 from dispatchd.engine.batch import Listener
-from dispatchd.engine.batch.sequence import Limits, Sequence
+from dispatchd.engine.batch.sequence import Sequence
 from dispatchd.engine.batch.turns import Turns
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import Generation
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
-from dispatchd.engine.session import Device
 
 
 class Determinism(Struct, frozen=True, omit_defaults=True):
@@ -55,7 +54,6 @@ class Batcher:
         *,
         context_tokens: int,
         determinism: Determinism,
-        now_seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = folder.name
         self.device = determinism.provider
@@ -64,26 +62,21 @@ class Batcher:
         self._folder = folder
         self._encoder = encoder
         self._turns = turns
-        self._now_seconds = now_seconds
         self._arrivals: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, request: TextRequest, listener: Listener, *, seconds_max: float | None = None
-    ) -> Ticket:
+    def submit(self, request: TextRequest, listener: Listener) -> Ticket:
         """Encodes the prompt here, on the caller's thread, and queues the generation.
 
-        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`. After
-        `seconds_max` the generation ends with `deadline_exceeded`.
+        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`. Whoever
+        has a deadline closes the ticket.
         """
         prompt = self._encoder.encode(request.messages)
         if not prompt or len(prompt) >= self.context_tokens:
             raise ExecutionFailed("prompt_too_long" if prompt else "empty_prompt", final=True)
-        deadline = None if seconds_max is None else self._now_seconds() + seconds_max
-        limits = Limits(self.context_tokens, deadline)
-        sequence = Sequence(self._folder, request, prompt, limits, listener)
+        sequence = Sequence(self._folder, request, prompt, self.context_tokens, listener)
         self._arrivals.put(sequence)
         return Ticket(sequence)
 

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device
 from dispatchd.engine.batch.batcher import Batcher, Determinism
 from dispatchd.engine.batch.host import HostPool, HostReadout
 from dispatchd.engine.batch.machine import cpu_features, memory_bytes
@@ -23,7 +24,7 @@ from dispatchd.engine.prepare.manifest import DATA_NAME, FILE_NAME, Manifest, re
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.provider import devices, on_best_device
 from dispatchd.engine.sampling import Ranked
-from dispatchd.engine.session import RUNTIME, Device, Session, open_session
+from dispatchd.engine.session import RUNTIME, Session, open_session
 
 POOL_TOKENS_MIN = 256
 _POOL_SHARE = 2  # a pool may take this part of the memory

@@ -1,7 +1,6 @@
 """One generation under way: its prompt, its tokens, its text, and when it is over."""
 
 import numpy as np
-from msgspec import Struct
 
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.engine.batch import Listener
@@ -16,22 +15,18 @@ from dispatchd.engine.text import Detokenizer
 _RANKED_MAX = 1024  # of more than so many highest scores, all are taken
 
 
-class Limits(Struct, frozen=True):
-    """When a generation must be over: tokens in its slot, and a time of the engine's clock."""
-
-    tokens: int
-    deadline_seconds: float | None = None
-
-
 class Sequence:
-    """A generation's state, which the engine's thread alone moves on."""
+    """A generation's state, which the engine's thread alone moves on.
+
+    Prompt and text together are at most `tokens_max`.
+    """
 
     def __init__(
         self,
         model: ModelFolder,
         request: TextRequest,
         prompt: list[int],
-        limits: Limits,
+        tokens_max: int,
         listener: Listener,
     ) -> None:
         self.prompt: Ids = np.array(prompt, dtype=np.int64)
@@ -41,14 +36,13 @@ class Sequence:
         self.closed = False  # set from any thread
         self._request = request
         self._listener = listener
-        self._deadline_seconds = limits.deadline_seconds
         self._stop_ids = model.stop_ids | request.stop_ids
         self._penalty = request.repetition_penalty or model.repetition_penalty
         self._chance = seeded(request.seed)
         self._words = Detokenizer(model.tokenizer)
         self._stop = StopStrings(request.stop)
         self._pieces: list[str] = []
-        self._made_max = min(request.max_tokens, limits.tokens - len(prompt))
+        self._made_max = min(request.max_tokens, tokens_max - len(prompt))
         self._seen: Ids = np.concatenate([self.prompt, np.zeros(self._made_max, dtype=np.int64)])
         self._made = 0
 
@@ -88,11 +82,10 @@ class Sequence:
             self._finish("length")
         return None
 
-    def unwanted(self, now_seconds: float) -> bool:
-        """Whether it was closed or is late; then it is over."""
-        late = self._deadline_seconds is not None and now_seconds >= self._deadline_seconds
-        if self.closed or late:
-            self.fail(ExecutionFailed("cancelled" if self.closed else "deadline_exceeded"))
+    def unwanted(self) -> bool:
+        """Whether it was closed; then it is over."""
+        if self.closed:
+            self.fail(ExecutionFailed("cancelled"))
         return self.over
 
     def fail(self, error: Exception) -> None:

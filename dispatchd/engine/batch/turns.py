@@ -57,10 +57,8 @@ class Turns:
 
     def _sweep(self) -> None:
         """Frees the slots of those that are over or no longer wanted."""
-        now = self._now_seconds()
-        self._seating.drop([each for each in self._seating.all if each.unwanted(now)])
-        if any(each.unwanted(now) for each in self._waiting):
-            self._waiting = deque(each for each in self._waiting if not each.over)
+        self._seating.drop([each for each in self._seating.all if each.unwanted()])
+        self._waiting = deque(each for each in self._waiting if not each.unwanted())
 
     def _admit(self) -> None:
         while self._waiting and not self._seating.full:

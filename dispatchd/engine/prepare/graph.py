@@ -10,8 +10,6 @@ do not depend on how a prompt is cut, as long as no piece of it is a single toke
 attention adds up in another order.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -46,7 +44,6 @@ class DecoderGraph:
         weights: Weights,
         precision: Precision,
         nodes: Nodes,
-        progress: Callable[[float], None],
     ) -> None:
         self._model = architecture
         self._weights = weights
@@ -56,7 +53,6 @@ class DecoderGraph:
             np.float16 if precision == "fp16" else np.float32
         )
         self._product, self._head_product = products(precision)
-        self._progress = progress
 
     def build(self) -> onnx.ModelProto:
         """The model; its weights are in the file beside it by then."""
@@ -69,10 +65,8 @@ class DecoderGraph:
             branch = self._attend(layer, normal)
             stream, normal = self._norm(f"{prefix}.post_attention_layernorm.weight", stream, branch)
             branch = self._feed_forward(f"{prefix}.mlp", normal)
-            self._progress((layer + 1) / (model.layers + 1))
         _, normal = self._norm(FINAL_NORM, stream, branch)
         self._logits(normal)
-        self._progress(1.0)
         return self._nodes.model(model.family, *ports(model, self._kind))
 
     def _embed(self) -> str:

@@ -69,16 +69,22 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify(
-    folder: Path, manifest: Manifest, progress: Callable[[float], None] = lambda _: None
+    folder: Path,
+    manifest: Manifest,
+    progress: Callable[[float], None] = lambda _: None,
+    remedy: str = "prepare the model again",
 ) -> None:
-    """Unusable if a file of the folder is missing or is no longer what was prepared."""
+    """Unusable if a file of the folder is missing or is no longer what was prepared.
+
+    The error ends with the remedy.
+    """
     for name in manifest.result:
         if Path(name).name != name or not (folder / name).is_file():
-            raise Unusable(f"{folder} lacks {name}: prepare the model again.")
+            raise Unusable(f"{folder} lacks {name}: {remedy}.")
     hashes = hash_files((folder / name for name in manifest.result), progress)
     for name, expected in manifest.result.items():
         if hashes[name] != expected:
-            raise Unusable(f"{folder / name} has changed: prepare the model again.")
+            raise Unusable(f"{folder / name} has changed since it was prepared: {remedy}.")
 
 
 def hash_files(

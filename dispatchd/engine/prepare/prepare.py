@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.parse import read_tokenizer
 from dispatchd.engine.prepare.architecture import Architecture, read_architecture
-from dispatchd.engine.prepare.graph import DecoderGraph, check_weights
+from dispatchd.engine.prepare.graph import EMBEDDING, DecoderGraph, check_weights
 from dispatchd.engine.prepare.manifest import (
     DATA_NAME,
     FILE_NAME,
@@ -52,7 +52,8 @@ def prepare(
 ) -> Manifest:
     """Prepares the hub-layout folder `source` as the folder `target`, which replaces an older one.
 
-    `progress` hears the share that is done, rising to 1. `target` appears whole or not at all.
+    `progress` hears the share that is done, rising to 1; what it raises ends the work. `target`
+    appears whole or not at all.
     Raises Unusable with what is wrong: an architecture that is not known, weights that are
     missing, a disk that is full.
     """
@@ -94,8 +95,23 @@ def _build(
 ) -> None:
     with (folder / DATA_NAME).open("wb") as data:
         nodes = Nodes(TensorFile(data, DATA_NAME))
-        model = DecoderGraph(architecture, weights, precision, nodes, progress).build()
+        graph = DecoderGraph(architecture, weights, precision, nodes)
+        again = architecture.vocab_size * architecture.hidden_size if graph.head == EMBEDDING else 0
+        weights.tell(_counting(weights.numbers + again, progress))
+        model = graph.build()
     (folder / GRAPH_NAME).write_bytes(model.SerializeToString(deterministic=True))
+    progress(1.0)
+
+
+def _counting(total: int, progress: Progress) -> Callable[[int], None]:
+    done = 0
+
+    def heard(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(done / total, 1.0))
+
+    return heard
 
 
 def _check_tokenizer(source: Path, architecture: Architecture) -> None:

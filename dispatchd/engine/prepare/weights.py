@@ -1,7 +1,7 @@
 """Published safetensors, read a block at a time so that no matrix is ever whole in memory."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +51,11 @@ class Weights:
         self._tensors = tensors
         self.files = sorted({tensor.path for tensor in tensors.values()})
         self.numbers = sum(math.prod(tensor.shape) for tensor in tensors.values())
+        self._heard: Callable[[int], None] = lambda _: None
+
+    def tell(self, heard: Callable[[int], None]) -> None:
+        """From now on `heard` is told how many numbers were read, each time; it may raise."""
+        self._heard = heard
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -101,6 +106,7 @@ class Weights:
         numbers = _floats(stored, tensor.dtype)
         if not np.isfinite(numbers).all():
             raise Unusable(f"{tensor.path}: {name} holds numbers that are not finite.")
+        self._heard(numbers.size)
         return numbers
 
 

@@ -1,5 +1,7 @@
 """Runs LLM_INFER jobs on a backend: its text passed on as it comes, its figures in the result."""
 
+import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -31,6 +33,7 @@ _BUSY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0)
 _RETRY_AFTER_SECONDS_MAX = 30.0
 _FIGURES_SECONDS = 5.0
 _PASSING = frozenset({Trouble.AWAY, Trouble.BUSY, Trouble.BROKEN})
+_OF_EVERY_JOB = frozenset({Trouble.AWAY, Trouble.BUSY, Trouble.KEY, Trouble.MISSING})
 
 
 class BackendExecutor:
@@ -51,9 +54,10 @@ class BackendExecutor:
         await self._gate.passed()
         reading = Reading()
         async with self._asked(chat_body(request, self._model)) as reply:
-            while not reading.done and (chunk := await self._more(reply, reading)):
+            while not reading.complete and (chunk := await self._more(reply, reading)):
                 if text := reading.feed(chunk):
                     yield text
+            await _read_figures(reply, reading)
         yield self._output(request, reading.told())
 
     @asynccontextmanager
@@ -62,7 +66,7 @@ class BackendExecutor:
         try:
             reply = await self._taken(body)
         except BackendFailed as failure:
-            if failure.trouble in {Trouble.AWAY, Trouble.BUSY, Trouble.LOCKED}:
+            if failure.trouble in _OF_EVERY_JOB:
                 self._gate.shut(failure)
             raise
         try:
@@ -87,25 +91,16 @@ class BackendExecutor:
                 await self._clock.sleep(max(pause, wanted))
 
     async def _more(self, reply: Reply, reading: Reading) -> bytes:
-        if reading.complete:
-            return await self._figures(reply)
         limits = self._limits
         seconds = limits.backend_silence_seconds if reading.begun else limits.backend_start_seconds
         return await reply.more(seconds)
-
-    async def _figures(self, reply: Reply) -> bytes:
-        """What comes after the text; a text that is whole does not fail for want of it."""
-        try:
-            return await reply.more(_FIGURES_SECONDS)
-        except BackendFailed:
-            return b""
 
     async def _look(self) -> None:
         listed = await self._server.models()
         try:
             choose(listed, self.model, self.url)
         except Unusable:
-            raise BackendFailed(Trouble.LOCKED, "it has the model no more") from None
+            raise BackendFailed(Trouble.MISSING, "it lists the model no more") from None
 
     def _output(self, request: TextRequest, told: Told) -> Output:
         asked = {} if told.prompt_tokens is None else {"prompt_tokens": told.prompt_tokens}
@@ -120,6 +115,14 @@ class BackendExecutor:
                 **chance,
             }
         )
+
+
+async def _read_figures(reply: Reply, reading: Reading) -> None:
+    """Reads what comes after a text, which is whole without it."""
+    with contextlib.suppress(BackendFailed, TimeoutError):
+        async with asyncio.timeout(_FIGURES_SECONDS):
+            while not reading.done and (chunk := await reply.more(_FIGURES_SECONDS)):
+                reading.feed(chunk)
 
 
 @asynccontextmanager
@@ -149,8 +152,10 @@ async def _listed(server: Server, clock: Clock, limits: Limits) -> list[ListedMo
 
 
 def _advice(url: str, failure: BackendFailed) -> str:
-    if failure.trouble is not Trouble.LOCKED:
-        return f"The backend at {url} cannot be used: {failure.said}. Is it running there?"
-    if failure.said.endswith("404"):
-        return f"{url}/models is not there ({failure.said}). Should --base-url end in /v1?"
-    return f"The backend at {url} refuses us ({failure.said}): set {KEY_VARIABLE} to its key"
+    match failure.trouble:
+        case Trouble.KEY:
+            return f"The backend at {url} refuses us ({failure.said}): set {KEY_VARIABLE}"
+        case Trouble.MISSING:
+            return f"{url}/models is not there ({failure.said}). Should --base-url end in /v1?"
+        case _:
+            return f"The backend at {url} cannot be used: {failure.said}. Is it running there?"

@@ -21,15 +21,17 @@ class Trouble(enum.Enum):
     UNSUPPORTED = "unsupported_parameter"
     REJECTED = "rejected_by_backend"
     BUSY = "backend_busy"
-    LOCKED = "backend_refused"
-    """It knows our key or our model no more: the operator must do something."""
+    KEY = "backend_key_refused"
+    MISSING = "backend_model_missing"
     AWAY = "backend_unreachable"
     BROKEN = "backend_failed"
 
 
 _OF_THE_JOB = frozenset({Trouble.TOO_LONG, Trouble.UNSUPPORTED, Trouble.REJECTED})
 _BUSY = frozenset({429, 503})
-_LOCKED = frozenset({401, 403, 404})
+_KEY = frozenset({401, 403})
+_MISSING = 404
+_PASSING = frozenset({408, 409, 425})
 _AWAY = frozenset({502, 504})
 _BAD_REQUEST, _SERVER_ERROR, _STATUS_MAX = 400, 500, 599
 # vLLM, SGLang, llama.cpp, Ollama, OpenAI (and dispatchd), text-generation-inference; an older
@@ -105,25 +107,29 @@ def failure_of(
     """What an error reply to a request with these fields means."""
     if _is_too_long(status, error):
         return BackendFailed(Trouble.TOO_LONG)
+    trouble = _trouble(status)
+    if trouble is Trouble.REJECTED and (name := _named(error, sent)) is not None:
+        return BackendFailed(Trouble.UNSUPPORTED, name)
+    return BackendFailed(trouble, f"it answers {status}", retry_seconds=retry_seconds)
+
+
+def _trouble(status: int) -> Trouble:
     if status in _BUSY:
-        said = f"it answers {status}"
-        return BackendFailed(Trouble.BUSY, said, retry_seconds=retry_seconds)
-    if status in _LOCKED:
-        return BackendFailed(Trouble.LOCKED, f"it answers {status}")
-    if _BAD_REQUEST <= status < _SERVER_ERROR:
-        if (name := _named(error, sent)) is not None:
-            return BackendFailed(Trouble.UNSUPPORTED, name)
-        return BackendFailed(Trouble.REJECTED, f"it answers {status}")
-    return BackendFailed(
-        Trouble.AWAY if status in _AWAY else Trouble.BROKEN, f"it answers {status}"
-    )
+        return Trouble.BUSY
+    if status in _KEY:
+        return Trouble.KEY
+    if status == _MISSING:
+        return Trouble.MISSING
+    if status in _AWAY:
+        return Trouble.AWAY
+    refused = _BAD_REQUEST <= status < _SERVER_ERROR and status not in _PASSING
+    return Trouble.REJECTED if refused else Trouble.BROKEN
 
 
 def _is_too_long(status: int, error: ErrorObject) -> bool:
     if error.type == _TOO_LONG_TYPE:
         return True
-    refused = _BAD_REQUEST <= status < _SERVER_ERROR and status not in _BUSY | _LOCKED
-    return refused and _TOO_LONG.search(error.text) is not None
+    return _trouble(status) is Trouble.REJECTED and _TOO_LONG.search(error.text) is not None
 
 
 def _named(error: ErrorObject, sent: Collection[str]) -> str | None:

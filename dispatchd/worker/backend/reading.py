@@ -115,11 +115,13 @@ class Reading:
                 self._hear(choice)
 
     def _hear(self, choice: _Choice) -> None:
+        if self._finish is not None:
+            return
         if choice.delta is not None and choice.delta.content:
             self._texts.append(choice.delta.content)
         if choice.finish_reason in _CUT_OFF:
             raise BackendFailed(Trouble.BROKEN, "it gave the text up")
-        self._finish = choice.finish_reason or self._finish
+        self._finish = choice.finish_reason
 
     def _failure(self, error: ErrorObject | str) -> BackendFailed:
         if isinstance(error, str):

@@ -309,14 +309,6 @@ def test_a_stop_id_ends_it_without_its_text(opened: Opened) -> None:
     assert (end.text, end.finish_reason) == ("", "stop")
 
 
-def test_a_late_one_ends_with_its_deadline(opened: Opened) -> None:
-    heard = Heard()
-    opened().submit(question("gas", 400, ignore_eos=True), heard, seconds_max=0.0)
-    assert heard.ended.wait(LIMIT_SECONDS)
-    assert isinstance(heard.outcome, ExecutionFailed)
-    assert heard.outcome.reason == "deadline_exceeded"
-
-
 def test_a_step_that_breaks_is_told_and_the_next_one_works(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.limits import Limits
 from dispatchd.worker import Output
+from dispatchd.worker.backend import executor as executor_module
 from dispatchd.worker.backend.executor import BackendExecutor
 from tests.support.backend import (
     DIALECTS,
@@ -153,6 +154,15 @@ async def test_a_stream_that_breaks_after_the_text_does_not(
     assert (await run(executor, prompt="Hi"))[1]["completion_tokens"] == 3
 
 
+async def test_a_backend_that_goes_on_after_the_text_is_left(
+    executor: BackendExecutor, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "_FIGURES_SECONDS", 0.05)
+    backend.streams(*SAID, END, then="hangs")
+    assert (await run(executor, prompt="Hi"))[1]["text"] == TEXT
+    await backend.was_left()
+
+
 async def test_a_prompt_that_is_too_long_fails_for_good(
     executor: BackendExecutor, backend: Backend
 ) -> None:
@@ -208,8 +218,8 @@ async def test_a_backend_that_stays_busy_fails_the_attempt(
     [
         (500, "backend_failed: it answers 500"),
         (502, "backend_unreachable: it answers 502"),
-        (401, "backend_refused: it answers 401"),
-        (404, "backend_refused: it answers 404"),
+        (401, "backend_key_refused: it answers 401"),
+        (404, "backend_model_missing: it answers 404"),
         (307, "backend_failed: it answers 307"),
     ],
 )
@@ -265,7 +275,7 @@ async def test_a_model_that_is_gone_is_waited_for_too(
     backend.answers(404)
     await failed(executor)
     backend.models = [{"id": "another"}]
-    assert (await failed(executor)).reason == "backend_refused: it has the model no more"
+    assert (await failed(executor)).reason == "backend_model_missing: it lists the model no more"
     backend.models = [{"id": "another"}, {"id": MODEL}]
     backend.streams(*SAID, END, DONE)
     assert (await run(executor, prompt="Hi"))[1]["text"] == TEXT

@@ -64,12 +64,14 @@ def test_a_field_that_a_server_does_not_take_is_named(
         (400, {"error": {"message": "stop it, says the prompt"}}, Trouble.REJECTED, True),
         (400, b"not JSON", Trouble.REJECTED, True),
         (413, b"", Trouble.REJECTED, True),
-        (401, {"error": LOCKED_OUT}, Trouble.LOCKED, False),
-        (401, {"error": "Unauthorized"}, Trouble.LOCKED, False),
-        (403, b"", Trouble.LOCKED, False),
-        (404, {"error": {"message": "The model `m` does not exist."}}, Trouble.LOCKED, False),
+        (401, {"error": LOCKED_OUT}, Trouble.KEY, False),
+        (401, {"error": "Unauthorized"}, Trouble.KEY, False),
+        (403, b"", Trouble.KEY, False),
+        (404, {"error": {"message": "The model `m` does not exist."}}, Trouble.MISSING, False),
         (429, {"error": {"message": "slow down"}}, Trouble.BUSY, False),
         (503, {"error": {"message": "Loading model", "code": 503}}, Trouble.BUSY, False),
+        (408, b"", Trouble.BROKEN, False),
+        (409, {"error": {"message": "The job was cancelled"}}, Trouble.BROKEN, False),
         (502, b"<html>", Trouble.AWAY, False),
         (504, b"<html>", Trouble.AWAY, False),
         (500, {"error": {"message": "maximum context length"}}, Trouble.BROKEN, False),
@@ -81,4 +83,4 @@ def test_other_errors(status: int, body: object, trouble: Trouble, *, final: boo
     found = failure(status, body)
     assert (found.trouble, found.final) == (trouble, final)
     assert found.reason == f"{trouble.value}: it answers {status}"
-    assert found.retry_seconds == (3 if trouble is Trouble.BUSY else 0)
+    assert found.retry_seconds == 3

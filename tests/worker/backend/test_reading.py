@@ -93,6 +93,10 @@ def test_what_comes_after_the_end_is_not_heard() -> None:
     )
 
 
+def test_what_is_said_after_the_last_word_is_no_text() -> None:
+    assert read(*SAID, chunk({}, "stop"), chunk({"content": "more"}), DONE)[0] == TEXT
+
+
 def test_other_choices_are_not_ours() -> None:
     other = {"choices": [{"index": 1, "delta": {"content": "no"}, "finish_reason": "length"}]}
     assert read(event(other), *SAID, chunk({}, "stop"))[1] == Told(TEXT, "stop", None, 3)
@@ -128,7 +132,7 @@ def test_an_event_without_end_has_broken() -> None:
         ("boom", Trouble.BROKEN),
         ({"code": 400, "message": "no", "type": "BadRequestError"}, Trouble.REJECTED),
         ({"code": 400, "type": "exceed_context_size_error", "n_ctx": 8}, Trouble.TOO_LONG),
-        ({"code": 404, "message": "no such model"}, Trouble.LOCKED),
+        ({"code": 404, "message": "no such model"}, Trouble.MISSING),
     ],
 )
 def test_an_error_instead_of_a_text(error: object, trouble: Trouble) -> None:

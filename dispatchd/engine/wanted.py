@@ -1,0 +1,130 @@
+"""The model that a node is to run: found and judged at once, then prepared, verified and loaded."""
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device
+from dispatchd.engine.batch.load import is_prepared
+from dispatchd.engine.catalog import ModelCard, describe, find, plain_name
+from dispatchd.engine.folder import check_folder
+from dispatchd.engine.library import Library
+from dispatchd.engine.load import LanguageModel, load_language_model
+from dispatchd.engine.precision import Asked, chosen_precision
+from dispatchd.engine.prepare.architecture import read_architecture
+from dispatchd.engine.prepare.manifest import Manifest, Precision, read_manifest, verify
+from dispatchd.engine.prepare.weights import open_weights
+from dispatchd.engine.sizes import prepared_bytes
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[float], None]
+
+_TOLD_SHARE = 0.25
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A model to run from `folder`; where there are `weights`, it is prepared from them first."""
+
+    name: str
+    folder: Path
+    precision: Precision | None = None
+    weights: ModelCard | None = None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is or will be a prepared model, whose jobs are batched."""
+        return self.weights is not None or is_prepared(self.folder)
+
+
+def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) -> Wanted:
+    """What is to be run, and whether that is possible as far as can be told without reading it all.
+
+    `auto` takes a model that is prepared already as it is. One that was prepared otherwise than
+    asked is prepared again where its published files are here. Raises Unusable.
+    """
+    card = find(name_or_path, library.home)
+    if card.kind != "llm":
+        raise Unusable(f"{card.name} is no language model: it only tells texts apart.")
+    if card.layout == "safetensors":
+        return _from_weights(library, card, chosen_precision(asked, device))
+    if asked != "auto" and asked != card.precision:
+        return _from_weights(library, _weights_of(library, card, asked), asked)
+    check_folder(card.path)
+    if card.layout == "prepared":
+        read_manifest(card.path)
+    return Wanted(card.name, card.path)
+
+
+def open_wanted(
+    library: Library, wanted: Wanted, progress: Progress, *, threads: int, slots: int
+) -> LanguageModel:
+    """The model, ready to run; Unusable if it cannot be had after all.
+
+    `progress` hears a share that rises to 1 with each part of the work, and may raise to give up.
+    """
+    if wanted.weights is not None:
+        log.info("preparing %s as %s, which is done once", wanted.name, wanted.precision)
+        preparing = import_module("dispatchd.engine.preparing")  # with onnx, which only this needs
+        heard = _telling(wanted.name, progress)
+        preparing.prepare_copy(library, wanted.weights, wanted.folder, wanted.precision, heard)
+    if is_prepared(wanted.folder):
+        manifest = read_manifest(wanted.folder)
+        verify(wanted.folder, manifest, progress, _remedy(library, wanted, manifest))
+    return load_language_model(wanted.folder, threads=threads, slots=slots)
+
+
+def _telling(name: str, progress: Progress) -> Progress:
+    """The same progress, a few steps of which are logged as well."""
+    told = 0.0
+
+    def heard(share: float) -> None:
+        nonlocal told
+        if share >= told + _TOLD_SHARE:
+            told = share
+            log.info("preparing %s: %d %%", name, 100 * share)
+        progress(share)
+
+    return heard
+
+
+def _from_weights(library: Library, weights: ModelCard, precision: Precision) -> Wanted:
+    copy = library.copies.place(weights, precision)
+    if copy.is_dir():
+        return Wanted(weights.name, copy)
+    shape = read_architecture(weights.path)
+    open_weights(weights.path)
+    library.check_room(prepared_bytes(shape, precision))
+    return Wanted(weights.name, copy, precision, weights)
+
+
+def _weights_of(library: Library, card: ModelCard, asked: Precision) -> ModelCard:
+    """The published weights that a prepared model was made from."""
+    if card.layout != "prepared":
+        raise Unusable(
+            f"{card.name} is an ONNX export, which runs as it is: leave --precision away, or name"
+            " its published weights."
+        )
+    source = library.source(card.repo, card.revision) if card.repo and card.revision else None
+    if source is None or not source.is_dir():
+        again = f"dispatchd models pull {card.repo}" if card.repo else "prepare its folder again"
+        raise Unusable(
+            f"{card.name} is prepared as {card.precision}, and what it was made from is not here to"
+            f" make it {asked}: {again}, or leave --precision away."
+        )
+    return replace(describe(source), name=card.name, repo=card.repo, revision=card.revision)
+
+
+def _remedy(library: Library, wanted: Wanted, manifest: Manifest) -> str:
+    if not library.holds(wanted.folder):
+        return "prepare the model again"
+    if wanted.folder.parent == library.copies.home:
+        return f"run dispatchd models rm {plain_name(wanted.name)}, and it is prepared again"
+    if manifest.source.repo is None:
+        return f"run dispatchd models prepare DIR --name {wanted.name}, DIR being its weights"
+    return f"run dispatchd models prepare {wanted.name}"
