@@ -9,12 +9,11 @@ import pytest
 from dispatchd.core.errors import Unusable
 from dispatchd.engine import cuda, provider
 from dispatchd.engine.batch.load import open_batcher
-from dispatchd.engine.cuda import Gpu, find_gpu
+from dispatchd.engine.cuda import find_gpu
 from dispatchd.engine.provider import devices, on_best_device, working_device
 from dispatchd.engine.session import Device
+from tests.support.pretend_gpu import GPU
 from tests.support.small_model import prepare_small
-
-GPU = Gpu("Some GPU", 8 * 1024**3)
 
 
 class Driver:
