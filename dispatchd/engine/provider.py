@@ -28,7 +28,7 @@ def working_device() -> Device:
         try:
             return open_graph(graphs.copies(1, "float32"), device).device
         except Exception as error:  # noqa: BLE001 # ONNX Runtime has no error of its own for this
-            log.warning("the GPU cannot be used: %s", error)
+            log.warning("the GPU is not used: %s", error)
     return "cpu"
 
 
@@ -39,5 +39,5 @@ def on_best_device(begin: Callable[[Device], T], tried: Sequence[Device]) -> T:
         try:
             return begin(device)
         except Unusable as error:
-            log.warning("not on the %s: %s", device, error)
+            log.warning("%s is not used: %s", device, error)
     return begin(last)

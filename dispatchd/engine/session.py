@@ -83,7 +83,7 @@ class Session:
 
     def bind(self) -> "Binding":
         """A binding without any memory yet."""
-        return Binding(self._session)
+        return Binding(self._session, self.device)
 
     def run(
         self, feed: Mapping[str, Tensor], fetch: str, keep: Iterable[str] = ()
@@ -104,32 +104,36 @@ class Session:
 class Binding:
     """Memory that a graph reads and writes where it is; what lies elsewhere is copied over."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, device: Device) -> None:
         self._session = session
+        self._device = device
         self._binding = session.io_binding()
         self._memory: dict[str, Region] = {}  # which keeps it
+        self._copied: set[str] = set()
 
     def read(self, name: str, memory: Memory) -> None:
         """The input is that memory, as it is when the graph runs; an array must be contiguous."""
-        self._binding.bind_input(name, **self._place(name, memory))
+        region = self._memory[name] = _region(memory)
+        self._binding.bind_input(name, **_place(region))
+        if region.device != self._device:
+            self._copied.add(name)
 
     def write(self, name: str, memory: Memory) -> None:
         """The output goes to that memory, which may be an input's as well."""
-        self._binding.bind_output(name, **self._place(name, memory))
+        region = self._memory[name] = _region(memory)
+        self._binding.bind_output(name, **_place(region))
 
     def run(self) -> None:
         """Runs the graph once, to its end."""
+        # ONNX Runtime copies an input to another device when it is bound, and not again.
+        for name in self._copied:
+            self._binding.bind_input(name, **_place(self._memory[name]))
+        if self._device == "cpu":
+            self._session.run_with_iobinding(self._binding)
+            return
+        self._binding.synchronize_inputs()
         self._session.run_with_iobinding(self._binding)
-
-    def _place(self, name: str, memory: Memory) -> dict[str, object]:
-        region = self._memory[name] = _region(memory)
-        return {
-            "device_type": region.device,
-            "device_id": 0,
-            "element_type": region.kind.type,
-            "shape": region.shape,
-            "buffer_ptr": region.address,
-        }
+        self._binding.synchronize_outputs()
 
 
 def built_for_cuda() -> bool:
@@ -155,30 +159,51 @@ def open_session(
 ) -> Session:
     """The graph, ready to run; Unusable if the file is not one that can be run.
 
-    It runs on the CPU where the device cannot be used after all: the session says where. Values
-    that are declared to be of one shape may share their memory, unless shapes are not trusted.
+    Values that are declared to be of one shape may share their memory, unless shapes are not
+    trusted.
     """
     options = session_options(threads=threads)
     options.enable_mem_reuse = trust_shapes
     try:
-        return _opened(path, options, device)
+        session = _opened(path, options, device)
     except Exception as error:
         raise Unusable(f"{path} cannot be run ({_sentence(error)}): fetch it again.") from error
+    return _on(device, session)
 
 
 def open_graph(graph: bytes, device: Device) -> Session:
-    """A small graph of our own, just built."""
-    return _opened(graph, session_options(threads=1), device)
+    """A small graph of our own, just built; Unusable if the device cannot be used."""
+    return _on(device, _opened(graph, session_options(threads=1), device))
 
 
 def _opened(graph: Path | bytes, options: ort.SessionOptions, device: Device) -> Session:
     ort.set_default_logger_severity(_FATAL)
-    providers = [_CPU]
+    providers: list[str | tuple[str, dict[str, str]]] = [_CPU]
     if device == "cuda":
         _preload_cuda()
-        providers = [_CUDA, _CPU]
+        # Memory beyond what is asked for is memory that caches do not get.
+        providers = [(_CUDA, {"arena_extend_strategy": "kSameAsRequested"}), _CPU]
     # A second try on the CPU would be announced on standard output: whoever opens it tries again.
     return Session(ort.InferenceSession(graph, options, providers=providers, enable_fallback=0))
+
+
+def _on(device: Device, session: Session) -> Session:
+    # ONNX Runtime says nothing where it takes another device than it was asked for.
+    if session.device != device:
+        raise Unusable(
+            f"ONNX Runtime cannot use {device}: its libraries are missing or of another version."
+        )
+    return session
+
+
+def _place(region: Region) -> dict[str, object]:
+    return {
+        "device_type": region.device,
+        "device_id": 0,
+        "element_type": region.kind.type,
+        "shape": region.shape,
+        "buffer_ptr": region.address,
+    }
 
 
 def _region(memory: Memory) -> Region:

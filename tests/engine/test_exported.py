@@ -22,6 +22,7 @@ from tests.support.exported import (
     misdeclare,
     write_genai_config,
 )
+from tests.support.pretend_gpu import pretend_gpu
 from tests.support.small_model import CONTEXT_TOKENS, prepare_small
 
 QUESTIONS = ("gas", "what is a blockchain", "a shared ledger of gas and " * 50)
@@ -102,6 +103,17 @@ def test_an_export_that_reads_prompts_only_whole_reads_them_so(half: Path, tmp_p
     forbid_pieces(folder)
     model = load_text_model(folder, threads=1)
     assert not model._decoder.in_pieces
+    assert answers(model) == expected
+
+
+def test_an_export_runs_on_a_gpu_where_there_is_one(
+    half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export_hub(half, tmp_path / "model")
+    expected = answers(load_text_model(folder, threads=1))
+    pretend_gpu(monkeypatch)
+    model = load_text_model(folder, threads=1)
+    assert model.device == "cuda"
     assert answers(model) == expected
 
 

@@ -9,11 +9,10 @@ import pytest
 from dispatchd.core.errors import Unusable
 from dispatchd.engine import Device, cuda, provider
 from dispatchd.engine.batch.load import open_batcher
-from dispatchd.engine.cuda import Gpu, find_gpu
+from dispatchd.engine.cuda import find_gpu
 from dispatchd.engine.provider import devices, on_best_device, working_device
+from tests.support.pretend_gpu import GPU
 from tests.support.small_model import prepare_small
-
-GPU = Gpu("Some GPU", 8 * 1024**3)
 
 
 class Driver:
@@ -64,32 +63,36 @@ def with_gpu(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_is_tried_before_it_is_believed(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with_gpu(monkeypatch)
     assert devices() == ["cuda", "cpu"]
     if cuda.find_gpu() is None:
         assert working_device() == "cpu"
+        assert "the GPU is not used: ONNX Runtime cannot use cuda" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(cuda.find_gpu() is not None, reason="needs no GPU")
 def test_what_a_gpu_does_not_run_is_run_by_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with_gpu(monkeypatch)
     batcher = open_batcher(prepare_small(tmp_path, "fp16"), threads=1, slots=2)
     batcher.close()
     assert (batcher.device, batcher.determinism.gpu) == ("cpu", "")
+    assert "cuda is not used: " in caplog.text
 
 
-def test_the_next_device_is_tried_and_the_last_error_told(caplog: Any) -> None:
+def test_the_next_device_is_tried_and_the_last_error_told(caplog: pytest.LogCaptureFixture) -> None:
     def begin(device: Device) -> Device:
         if device == "cuda":
             raise Unusable("no room.")
         return device
 
     assert on_best_device(begin, ["cuda", "cpu"]) == "cpu"
-    assert "not on the cuda: no room." in caplog.text
+    assert "cuda is not used: no room." in caplog.text
     with pytest.raises(Unusable, match="no room"):
         on_best_device(begin, ["cuda"])
