@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
+from dispatchd.sdk.coordinator import CoordinatorClient
+from dispatchd.sdk.export import exported_chain
+from dispatchd.sdk.http import Http
+from dispatchd.sdk.proofs import Auditor, ProvenChain
 from tests.faults.test_kill import Burst, Machine, pilots, session
 from tests.support import auditor
 from tests.support.crowd import all_completed
-from tests.support.process import ended
 
-ROUNDS = 4
+ROUNDS = 3
 
 
 async def value_of(http: aiohttp.ClientSession, url: str) -> Any:
@@ -34,7 +36,6 @@ async def chain_of(http: aiohttp.ClientSession, url: str) -> tuple[list[Any], An
     return found, await value_of(http, f"{url}/v1/receipts/root")
 
 
-@pytest.mark.timeout(90)
 async def test_a_chain_survives_whatever_happens_to_its_node(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     chance = random.Random(8)
@@ -49,7 +50,7 @@ async def test_a_chain_survives_whatever_happens_to_its_node(tmp_path: Path) -> 
                 auditor.check_chain(entries, root)
                 before = entries
                 async with pilots(http, machine.url):
-                    burst = Burst(http, machine.url, chance.randint(20, 200))
+                    burst = Burst(http, machine.url, chance.randint(20, 120))
                     clients = asyncio.create_task(burst.run())
                     async with asyncio.timeout(30):
                         await burst.reached.wait()
@@ -65,17 +66,13 @@ async def test_a_chain_survives_whatever_happens_to_its_node(tmp_path: Path) -> 
             async with pilots(http, machine.url):
                 await all_completed(http, machine.url, accepted, 40)
             entries, root = await chain_of(http, machine.url)
+            kept = [
+                line async for line in exported_chain(CoordinatorClient(Http(machine.url, http)))
+            ]
         auditor.check_chain(entries, root)
         assert entries[: len(before)] == before
         assert {entry["job_id"] for entry in entries} >= set(accepted)
-        file = tmp_path / "chain.jsonl"
-        here = ("--coordinator", machine.url)
-        exported = await asyncio.to_thread(
-            ended, "receipt", "export", "--all", *here, home=tmp_path
-        )
+        proven = Auditor(root["coordinator_key"]).file(iter(kept))
+        assert isinstance(proven, ProvenChain)
+        assert proven.receipts == proven.root.size == len(entries)
         assert process.stop() == 0
-    file.write_text(exported.stdout)
-    key = ("--coordinator-key", root["coordinator_key"])
-    checked = ended("receipt", "verify", str(file), *key, "--json", home=tmp_path)
-    assert checked.returncode == 0, checked.stderr
-    assert json.loads(checked.stdout)["receipts"] == len(entries) == root["size"]
