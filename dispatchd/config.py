@@ -76,6 +76,14 @@ _SLOTS = Option(
     "LLM_INFER jobs that run at once. TASK jobs have places of their own.",
     shown_default="16 with a prepared model, else 1",
 )
+CLASSIFIERS = ("model", "keyword")
+_CLASSIFIER = Option(
+    "--classifier",
+    ("DISPATCHD_CLASSIFIER",),
+    "What answers classify: the embedded model, or the network's first rule, a list of words.",
+    default="model",
+    choices=CLASSIFIERS,
+)
 _LOG_LEVEL = Option(
     "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
 )
@@ -163,6 +171,7 @@ RUN_OPTIONS = (
     _key_option(_OWN_KEY),
     _SLOTS,
     _MODEL,
+    _CLASSIFIER,
     Option(
         "--limit",
         ("DISPATCHD_LIMITS",),
@@ -203,6 +212,7 @@ WORKER_OPTIONS = (
     ),
     _SLOTS,
     _MODEL,
+    _CLASSIFIER,
     _DATA_DIR,
     _GRACE,
     _LOG_LEVEL,
@@ -218,6 +228,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     model: str
     models_dir: Path
     slots: int | None  # None is as many as suit the model
+    classifier: str  # one of CLASSIFIERS
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
 
@@ -389,4 +400,5 @@ def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
         model=values["model"],
         models_dir=models_dir(values["data_dir"]),
         slots=values["slots"],
+        classifier=values["classifier"],
     )

@@ -40,13 +40,15 @@ from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from dispatchd.worker import Executor
 from dispatchd.worker.dial import Dialler, coordinator_url
+from dispatchd.worker.gathered import Gathered
 from dispatchd.worker.keyfile import load_or_create
 from dispatchd.worker.llm import LlmExecutor
 from dispatchd.worker.pairing import claim_code
 from dispatchd.worker.remote import RemoteCoordinator
-from dispatchd.worker.task import TaskExecutor
+from dispatchd.worker.task import Task, TaskExecutor
 from dispatchd.worker.tasks.classify import classify
 from dispatchd.worker.tasks.extract_json import extract_json
+from dispatchd.worker.tasks.keywords import classify_by_keywords
 from dispatchd.worker.tasks.summarize import summarize
 from dispatchd.worker.worker import Worker
 
@@ -60,7 +62,9 @@ except ImportError:
 
 log = logging.getLogger(__name__)
 
-TASK_SLOTS = 4
+# Tasks take milliseconds; a place is also held while a result is stored, and classify jobs share
+# a run with those beside them. More than this gains little, and keeps jobs from other workers.
+TASK_SLOTS = 16
 _SIGNAL_EXIT = 128
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -279,15 +283,11 @@ def _hire(config: WorkerConfig) -> Crew:
         models.append(f"{model.name} on {model.device}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), jobs))
     if JobType.TASK in config.capabilities:
-        classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+        classifying, name = _classifying(config)
         executors[JobType.TASK] = TaskExecutor(
-            {
-                "summarize": summarize,
-                "classify": partial(classify, classifier=classifier),
-                "extract_json": extract_json,
-            }
+            {"summarize": summarize, "classify": classifying, "extract_json": extract_json}
         )
-        models.append(f"{classifier.name} on {classifier.device}")
+        models.append(name)
         slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))
     worker_card = WorkerCard(
         provider_pubkey=key.public_hex,
@@ -297,6 +297,15 @@ def _hire(config: WorkerConfig) -> Crew:
         models=served,
     )
     return Crew(key, lock, worker_card, executors, tuple(models))
+
+
+def _classifying(config: WorkerConfig) -> tuple[Task | Gathered, str]:
+    """What answers `classify`, and how to name it."""
+    if config.classifier == "keyword":
+        return classify_by_keywords, "the keyword rule"
+    classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+    together = partial(classify, classifier=classifier)
+    return Gathered(together, "classify"), f"{classifier.name} on {classifier.device}"
 
 
 def _runnable(config: WorkerConfig) -> ModelCard:

@@ -21,6 +21,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "--key": ("/srv/a.json", "/srv/b.json"),
     "--slots": ("3", "5"),
     "--model": ("some/folder", "another"),
+    "--classifier": ("keyword", "KEYWORD"),
     "--limit": ("faults_max=7", "faults_max=9"),
     "--grace": ("1.5", "0"),
     "--log-level": ("debug", "error"),
