@@ -106,6 +106,14 @@ _LIMIT = Option(
     "NAME=NUMBER, one of the limits in ARCHITECTURE.md.",
     repeatable=True,
 )
+CLASSIFIERS = ("model", "keyword")
+_CLASSIFIER = Option(
+    "--classifier",
+    ("DISPATCHD_CLASSIFIER",),
+    "What answers classify: the embedded model, or the network's first rule, a list of words.",
+    default="model",
+    choices=CLASSIFIERS,
+)
 _LOG_LEVEL = Option(
     "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
 )
@@ -195,6 +203,7 @@ RUN_OPTIONS = (
     _MODEL,
     _PRECISION,
     *_BACKEND,
+    _CLASSIFIER,
     _LIMIT,
     _GRACE,
     _LOG_LEVEL,
@@ -232,6 +241,7 @@ WORKER_OPTIONS = (
     _MODEL,
     _PRECISION,
     *_BACKEND,
+    _CLASSIFIER,
     _DATA_DIR,
     _LIMIT,
     _GRACE,
@@ -256,6 +266,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True):
     models_dir: Path
     precision: Asked
     slots: int | None  # None is as many as suit the model
+    classifier: str  # one of CLASSIFIERS
     capabilities: frozenset[JobType] = frozenset(JobType)
     provider_type: ProviderType = ProviderType.DESKTOP
     backend: BackendConfig | None = None
@@ -432,6 +443,7 @@ def _worker_config(values: Mapping[str, Any], key_path: Path) -> WorkerConfig:
         precision=values["precision"],
         slots=values["slots"],
         backend=_backend(values),
+        classifier=values["classifier"],
     )
 
 

@@ -22,16 +22,20 @@ from dispatchd.engine.use import take
 from dispatchd.engine.wanted import Wanted, look_for, open_wanted
 from dispatchd.worker import Executor, WorkSource
 from dispatchd.worker.backend.executor import DEFAULT_SLOTS, BackendExecutor
+from dispatchd.worker.gathered import Gathered
 from dispatchd.worker.keyfile import load_or_create
 from dispatchd.worker.llm import LlmExecutor
 from dispatchd.worker.opening import Opening
-from dispatchd.worker.task import TaskExecutor
+from dispatchd.worker.task import Task, TaskExecutor
 from dispatchd.worker.tasks.classify import classify
 from dispatchd.worker.tasks.extract_json import extract_json
+from dispatchd.worker.tasks.keywords import classify_by_keywords
 from dispatchd.worker.tasks.summarize import summarize
 from dispatchd.worker.worker import Worker
 
-TASK_SLOTS = 4
+# Tasks take milliseconds; a place is also held while a result is stored, and classify jobs share
+# a run with those beside them. More than this gains little, and keeps jobs from other workers.
+TASK_SLOTS = 16
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 
 
@@ -73,7 +77,7 @@ class Crew:
         self.card = card
         self.models = models
         """What is run, in words."""
-        self._executors = executors
+        self.executors = executors
         self._lock = lock  # is held for as long as this lives, as is what the language model has
         self._language = language
         self._opening: Opening | None = None
@@ -88,7 +92,7 @@ class Crew:
         if self._language is not None:
             self._opening = self._language.open()
             model = await self._opening.model()
-            self._executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
+            self.executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
             words = f"{model.name} on {model.device}"
         self._opened.set()
         return words
@@ -99,7 +103,7 @@ class Crew:
 
     async def work(self, source: WorkSource, clock: Clock) -> None:
         """Works for that source, in every place, for as long as this runs."""
-        worker = Worker(source, self._executors, self.key, clock)
+        worker = Worker(source, self.executors, self.key, clock)
         async with asyncio.TaskGroup() as places:
             for slots in self.card.slots:
                 places.create_task(self._fill(worker, slots))
@@ -138,15 +142,11 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         models.append(language.words)
         slots.append(Slots(frozenset({JobType.LLM_INFER}), language.jobs))
     if JobType.TASK in config.capabilities:
-        classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+        classifying, name = _classifying(config)
         executors[JobType.TASK] = TaskExecutor(
-            {
-                "summarize": summarize,
-                "classify": partial(classify, classifier=classifier),
-                "extract_json": extract_json,
-            }
+            {"summarize": summarize, "classify": classifying, "extract_json": extract_json}
         )
-        models.append(f"{classifier.name} on {classifier.device}")
+        models.append(name)
         slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))
     worker_card = WorkerCard(
         provider_pubkey=key.public_hex,
@@ -164,6 +164,15 @@ def _language(config: WorkerConfig) -> _Language:
     jobs = config.slots or default_slots(prepared=wanted.prepared)
     use = take(library.home, wanted.name) if library.holds(wanted.folder) else None
     return _Language(library, wanted, jobs, use)
+
+
+def _classifying(config: WorkerConfig) -> tuple[Task | Gathered, str]:
+    """What answers `classify`, and how to name it."""
+    if config.classifier == "keyword":
+        return classify_by_keywords, "the keyword rule"
+    classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+    together = partial(classify, classifier=classifier)
+    return Gathered(together, "classify"), f"{classifier.name} on {classifier.device}"
 
 
 def _threads(model_bytes: int, slots: int) -> int:

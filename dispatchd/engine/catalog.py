@@ -12,7 +12,7 @@ from dispatchd.engine.parse import parse, parse_optional
 from dispatchd.engine.short_names import short_name
 
 DEFAULT_LLM = "demo-chat-3m"
-DEFAULT_CLASSIFIER = "sentiment-cnn"
+DEFAULT_CLASSIFIER = "sentiment"
 MANIFEST = "manifest.json"
 
 _PACKAGE = Path(__file__).parents[1]

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.worker import Output
+from dispatchd.worker.gathered import Gathered
 from dispatchd.worker.payload import read_payload
 
 Task = Callable[[str], dict[str, Any]]
@@ -20,9 +21,13 @@ class _Payload(Struct, frozen=True):
 
 
 class TaskExecutor:
-    """`Executor` over plain functions, one for each task type, on one thread."""
+    """`Executor` over one function for each task type.
 
-    def __init__(self, tasks: Mapping[str, Task]) -> None:
+    Plain ones share a thread, one job after the other; of a gathered one, jobs that meet share a
+    call.
+    """
+
+    def __init__(self, tasks: Mapping[str, Task | Gathered]) -> None:
         self._tasks = tasks
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tasks")
 
@@ -32,5 +37,8 @@ class TaskExecutor:
         task = self._tasks.get(request.task_type)
         if task is None:
             raise ExecutionFailed("unsupported_task_type", final=True)
+        if isinstance(task, Gathered):
+            yield Output(await task.ask(request.input))
+            return
         loop = asyncio.get_running_loop()
         yield Output(await loop.run_in_executor(self._thread, task, request.input))

@@ -231,7 +231,7 @@ def test_the_second_port_is_taken(refused: Start) -> None:
         assert port in refused("run", "--testnet", "--no-worker", *both)
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "sentiment-cnn"])
+@pytest.mark.parametrize("name", ["no-such-model", "sentiment"])
 def test_a_model_that_is_no_language_model(refused: Start, name: str) -> None:
     assert name in refused(*FULL_NODE, "--model", name)
 
@@ -375,6 +375,8 @@ def test_a_node_that_cannot_sell(
         (("run", "--testnet", "--port", "65536"), "--port"),
         (("run", "--testnet", "--slots", "0"), "--slots"),
         (("run", "--testnet", "--slots", "1.5"), "--slots"),
+        (("run", "--testnet", "--classifier", "oracle"), "oracle"),
+        (("worker", "--classifier", ""), "--classifier"),
         (("run", "--testnet", "--log-level", "loud"), "--log-level"),
         (("run", "--testnet", "--no-such-flag"), "--no-such-flag"),
         (("run", "--testnet", "--port"), "--port"),

@@ -24,6 +24,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "--precision": ("int4", "FP32"),
     "--backend": ("openai", "OPENAI"),
     "--base-url": ("http://127.0.0.1:8000/v1", "https://example.org/v1"),
+    "--classifier": ("keyword", "KEYWORD"),
     "--limit": ("faults_max=7", "faults_max=9"),
     "--grace": ("1.5", "0"),
     "--log-level": ("debug", "error"),

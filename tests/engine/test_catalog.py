@@ -10,7 +10,7 @@ def test_both_default_models_are_embedded() -> None:
     cards = {card.name: card for card in embedded()}
     llm, classifier = cards[DEFAULT_LLM], cards[DEFAULT_CLASSIFIER]
     assert (llm.kind, llm.parameters, llm.context_tokens) == ("llm", 3_148_224, 1024)
-    assert (classifier.kind, classifier.parameters) == ("classifier", 923_651)
+    assert (classifier.kind, classifier.parameters) == ("classifier", 923_939)
     assert classifier.context_tokens is None
 
 

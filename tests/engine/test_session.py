@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dispatchd.engine import Device
 from dispatchd.engine.batch.graphs import copies
-from dispatchd.engine.session import Device, open_graph
+from dispatchd.engine.session import open_graph
 from tests.support.pretend_gpu import pretend_gpu
 
 

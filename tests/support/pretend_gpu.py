@@ -12,10 +12,10 @@ import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped]
 import pytest
 
-from dispatchd.engine import provider, session
+from dispatchd.engine import Device, provider, session
 from dispatchd.engine.batch import load
 from dispatchd.engine.cuda import Gpu
-from dispatchd.engine.session import Array, Device, Session, Tensor
+from dispatchd.engine.session import Array, Session, Tensor
 
 GPU = Gpu("Some GPU", 8 * 1024**3)
 

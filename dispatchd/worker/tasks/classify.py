@@ -1,9 +1,13 @@
 """The task `classify`: how a text feels."""
 
+from collections.abc import Sequence
+
 from dispatchd.engine.classifier import Classifier
 
 
-def classify(text: str, classifier: Classifier) -> dict[str, object]:
-    """The sentiment of the text, and the classifier's confidence in it from 0 to 1."""
-    sentiment, confidence = classifier.classify(text)
-    return {"sentiment": sentiment, "confidence": round(confidence, 4)}
+def classify(texts: Sequence[str], classifier: Classifier) -> list[dict[str, object]]:
+    """The sentiment of each text, and the classifier's confidence in it from 0 to 1."""
+    return [
+        {"sentiment": sentiment, "confidence": round(confidence, 4)}
+        for sentiment, confidence in classifier.classify(texts)
+    ]
