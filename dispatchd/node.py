@@ -31,10 +31,17 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import WorkerKey
 from dispatchd.core.limits import Limits
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, ModelCard, find
+from dispatchd.engine.catalog import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_SUMMARIZER,
+    ModelCard,
+    find,
+    is_embedded,
+)
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import default_slots, load_language_model
+from dispatchd.engine.salience import load_salience
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
@@ -269,23 +276,27 @@ def _hire(config: WorkerConfig) -> Crew:
     models: list[str] = []
     slots: list[Slots] = []
     served: tuple[str, ...] = ()
+    author: LlmExecutor | None = None
     if JobType.LLM_INFER in config.capabilities:
         card = _runnable(config)
         jobs = config.slots or default_slots(card.path)
         threads = _threads(card.bytes_on_disk, jobs)
         model = load_language_model(card.path, threads=threads, slots=jobs)
-        executors[JobType.LLM_INFER] = LlmExecutor(model, jobs)
+        executors[JobType.LLM_INFER] = llm = LlmExecutor(model, jobs)
+        author = None if is_embedded(card) else llm  # the embedded one knows too little for it
         served = (model.name,)
         models.append(f"{model.name} on {model.device}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), jobs))
     if JobType.TASK in config.capabilities:
+        salience = load_salience(find(DEFAULT_SUMMARIZER).path)
         classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
         executors[JobType.TASK] = TaskExecutor(
             {
-                "summarize": summarize,
+                "summarize": partial(summarize, salience=salience),
                 "classify": partial(classify, classifier=classifier),
                 "extract_json": extract_json,
-            }
+            },
+            author,
         )
         models.append(f"{classifier.name} on {classifier.device}")
         slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))

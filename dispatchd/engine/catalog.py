@@ -11,14 +11,15 @@ from dispatchd.engine.short_names import short_name
 
 DEFAULT_LLM = "demo-chat-3m"
 DEFAULT_CLASSIFIER = "sentiment-cnn"
+DEFAULT_SUMMARIZER = "summarizer"
 MANIFEST = "manifest.json"
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the models inside the package; an editable install finds them beside it.
 _HOMES = (_PACKAGE / "embedded_models", _PACKAGE.parent / "models")
 
-Kind = Literal["llm", "classifier"]
-Layout = Literal["decoder-with-past", "token-windows", "prepared", "safetensors"]
+Kind = Literal["llm", "classifier", "summarizer"]
+Layout = Literal["decoder-with-past", "token-windows", "sentences", "prepared", "safetensors"]
 
 
 class ModelCard(msgspec.Struct, frozen=True):
@@ -66,6 +67,11 @@ def embedded() -> list[ModelCard]:
     if home is None:
         return []
     return [describe(folder) for folder in sorted(home.iterdir()) if _kind(folder) is not None]
+
+
+def is_embedded(card: ModelCard) -> bool:
+    """Whether the model came with the package."""
+    return any(card.path == each.path for each in embedded())
 
 
 def pulled(home: Path) -> list[ModelCard]:
@@ -143,6 +149,8 @@ def _is_prepared(folder: Path) -> bool:
 def _layout(folder: Path, kind: Kind) -> Layout:
     if kind == "classifier":
         return "token-windows"
+    if kind == "summarizer":
+        return "sentences"
     if _is_prepared(folder):
         return "prepared"
     graphs = any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx"))
@@ -153,6 +161,8 @@ def _layout(folder: Path, kind: Kind) -> Layout:
 def _kind(folder: Path) -> Kind | None:
     if (folder / "labels.json").is_file():
         return "classifier"
+    if (folder / "salience.json").is_file():
+        return "summarizer"
     if (folder / "config.json").is_file():
         return "llm"
     return None

@@ -13,6 +13,7 @@ from dispatchd.engine.batch.sequence import Limits, Sequence
 from dispatchd.engine.batch.turns import Turns
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import Generation
+from dispatchd.engine.grammar import Grammars
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
 
@@ -57,6 +58,7 @@ class Batcher:
         self.determinism = determinism
         self._folder = folder
         self._encoder = encoder
+        self._grammars = Grammars(folder)
         self._turns = turns
         self._now_seconds = now_seconds
         self._arrivals: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
@@ -69,15 +71,16 @@ class Batcher:
     ) -> Ticket:
         """Encodes the prompt here, on the caller's thread, and queues the generation.
 
-        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`. After
-        `seconds_max` the generation ends with `deadline_exceeded`.
+        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`,
+        `invalid_schema: …`. After `seconds_max` the generation ends with `deadline_exceeded`.
         """
         prompt = self._encoder.encode(request.messages)
         if not prompt or len(prompt) >= self.context_tokens:
             raise ExecutionFailed("prompt_too_long" if prompt else "empty_prompt", final=True)
         deadline = None if seconds_max is None else self._now_seconds() + seconds_max
         limits = Limits(self.context_tokens, deadline)
-        sequence = Sequence(self._folder, request, prompt, limits, listener)
+        grammar = self._grammars.start(request.json_schema)
+        sequence = Sequence(self._folder, request, prompt, limits, listener, grammar)
         self._arrivals.put(sequence)
         return Ticket(sequence)
 

@@ -8,6 +8,7 @@ from dispatchd.engine.batch import Listener
 from dispatchd.engine.batch.pool import Ids
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import FinishReason, Generation
+from dispatchd.engine.grammar import Grammar
 from dispatchd.engine.request import TextRequest
 from dispatchd.engine.sampling import Scores, draw, penalise, seeded
 from dispatchd.engine.stop import StopStrings
@@ -31,6 +32,7 @@ class Sequence:
         prompt: list[int],
         limits: Limits,
         listener: Listener,
+        grammar: Grammar | None = None,
     ) -> None:
         self.prompt: Ids = np.array(prompt, dtype=np.int64)
         self.slot = -1
@@ -39,6 +41,7 @@ class Sequence:
         self.closed = False  # set from any thread
         self._request = request
         self._listener = listener
+        self._grammar = grammar
         self._deadline_seconds = limits.deadline_seconds
         self._stop_ids = model.stop_ids | request.stop_ids
         self._penalty = request.repetition_penalty or model.repetition_penalty
@@ -70,6 +73,8 @@ class Sequence:
             if self._stop.found:
                 return self._finish("stop")
         elif not self._request.ignore_eos:
+            return self._finish("stop")
+        if self._grammar is not None and self._grammar.over:
             return self._finish("stop")
         if self._made >= self._made_max:
             self._finish("length")
@@ -108,7 +113,9 @@ class Sequence:
         wanted = self._request
         if self._penalty != 1:
             penalise(scores, self._seen[: len(self.prompt) + self._made], self._penalty)
-        return draw(
+        if self._grammar is not None:
+            self._grammar.mask(scores)
+        token = draw(
             scores,
             self._chance,
             temperature=wanted.temperature,
@@ -116,3 +123,6 @@ class Sequence:
             top_p=wanted.top_p,
             min_p=wanted.min_p,
         )
+        if self._grammar is not None:
+            self._grammar.take(token)
+        return token
