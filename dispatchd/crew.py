@@ -13,11 +13,18 @@ from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, bytes_in, find
+from dispatchd.engine.catalog import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_SUMMARIZER,
+    bytes_in,
+    find,
+    is_embedded,
+)
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import default_slots
 from dispatchd.engine.provider import working_device
+from dispatchd.engine.salience import load_salience
 from dispatchd.engine.use import take
 from dispatchd.engine.wanted import Wanted, look_for, open_wanted
 from dispatchd.worker import Executor, WorkSource
@@ -32,6 +39,7 @@ from dispatchd.worker.tasks.extract_json import extract_json
 from dispatchd.worker.tasks.keywords import classify_by_keywords
 from dispatchd.worker.tasks.summarize import summarize
 from dispatchd.worker.worker import Worker
+from dispatchd.worker.written import Author
 
 # Tasks take milliseconds; a place is also held while a result is stored, and classify jobs share
 # a run with those beside them. More than this gains little, and keeps jobs from other workers.
@@ -72,6 +80,7 @@ class Crew:
         executors: dict[JobType, Executor],
         models: tuple[str, ...],
         language: _Language | None,
+        opened: asyncio.Event,
     ) -> None:
         self.key = key
         self.card = card
@@ -81,7 +90,7 @@ class Crew:
         self._lock = lock  # is held for as long as this lives, as is what the language model has
         self._language = language
         self._opening: Opening | None = None
-        self._opened = asyncio.Event()
+        self._opened = opened
 
     async def open(self) -> str | None:
         """Opens the language model, and lets its jobs begin; says what runs where.
@@ -129,6 +138,14 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
     runs_models = JobType.LLM_INFER in config.capabilities and backend is None
     language = _language(config) if runs_models else None
     executors: dict[JobType, Executor] = {}
+    opened = asyncio.Event()
+
+    async def author() -> Author:
+        await opened.wait()
+        llm = executors[JobType.LLM_INFER]
+        assert isinstance(llm, LlmExecutor)  # noqa: S101 # backends are no authors
+        return llm
+
     models: list[str] = []
     slots: list[Slots] = []
     served: tuple[str, ...] = ()
@@ -142,9 +159,16 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         models.append(language.words)
         slots.append(Slots(frozenset({JobType.LLM_INFER}), language.jobs))
     if JobType.TASK in config.capabilities:
+        salience = load_salience(find(DEFAULT_SUMMARIZER).path)
         classifying, name = _classifying(config)
         executors[JobType.TASK] = TaskExecutor(
-            {"summarize": summarize, "classify": classifying, "extract_json": extract_json}
+            {
+                "summarize": partial(summarize, salience=salience),
+                "classify": classifying,
+                "extract_json": extract_json,
+            },
+            # The embedded model knows too little to write summaries.
+            None if language is None or is_embedded(language.wanted.folder) else author,
         )
         models.append(name)
         slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))
@@ -155,7 +179,7 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         version=__version__,
         models=served,
     )
-    return Crew(key, lock, worker_card, executors, tuple(models), language)
+    return Crew(key, lock, worker_card, executors, tuple(models), language, opened)
 
 
 def _language(config: WorkerConfig) -> _Language:

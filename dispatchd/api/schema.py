@@ -14,6 +14,7 @@ from dispatchd.coordinator.intake import Order
 from dispatchd.core.card import KeyHex
 from dispatchd.core.errors import Invalid
 from dispatchd.core.job import JobType, Privacy, Tier
+from dispatchd.core.limits import SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
 from dispatchd.core.prices import auto_tier
 from dispatchd.core.sentence import plain_sentence
 
@@ -119,11 +120,23 @@ _EXTENSIONS = LlmPayload.__struct_fields__[LlmPayload.__struct_fields__.index("m
 
 
 class TaskPayload(Struct, frozen=True):
-    """What a TASK job must carry."""
+    """What a TASK job must carry; unknown fields go to the worker as they are.
+
+    The fields after `input` are ours: jobs with any of them go only to workers that know them.
+    `max_length` and `mode` are for summarize, `schema` (JSON Schema) for extract_json.
+    """
 
     job_type: JobType
     task_type: TaskType
     input: NonEmpty
+    max_length: Annotated[int, Meta(ge=SUMMARY_CHARS_MIN, le=SUMMARY_CHARS_MAX)] | None = None
+    mode: Literal["extractive", "abstractive"] | None = None
+    schema: dict[str, Any] | None = None
+
+    @property
+    def extended(self) -> bool:
+        """Whether any of our fields is there."""
+        return any(each is not None for each in (self.max_length, self.mode, self.schema))
 
 
 class Commit(Struct, frozen=True):
@@ -189,7 +202,7 @@ def parse_order(body: str, tier: Tier) -> Order:
         privacy=commit.privacy_class,
         user_id=commit.user_id,
         payload=payload,
-        extended=isinstance(inner, LlmPayload) and inner.extended,
+        extended=inner.extended,
         model=inner.model if isinstance(inner, LlmPayload) else None,
     )
 

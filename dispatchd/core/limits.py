@@ -6,6 +6,11 @@ from msgspec import Struct
 
 from dispatchd.core.job import JobType
 
+SUMMARY_CHARS_MIN = 20
+"""A summary may be asked to be so short; one sentence may have to be cut for it."""
+SUMMARY_CHARS_MAX = 10_000
+"""And so long."""
+
 
 class Limits(Struct, frozen=True, kw_only=True):
     """How long things may take and how many of them there may be."""

@@ -13,6 +13,7 @@ from dispatchd.engine.short_names import short_name
 
 DEFAULT_LLM = "demo-chat-3m"
 DEFAULT_CLASSIFIER = "sentiment"
+DEFAULT_SUMMARIZER = "summarizer"
 MANIFEST = "manifest.json"
 
 _PACKAGE = Path(__file__).parents[1]
@@ -20,9 +21,14 @@ _PACKAGE = Path(__file__).parents[1]
 _HOMES = (_PACKAGE / "embedded_models", _PACKAGE.parent / "models")
 UNWELCOME = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a folder
 
-Kind = Literal["llm", "classifier"]
+Kind = Literal["llm", "classifier", "summarizer"]
 Layout = Literal[
-    "decoder-with-past", "onnxruntime-genai", "token-windows", "prepared", "safetensors"
+    "decoder-with-past",
+    "onnxruntime-genai",
+    "token-windows",
+    "sentences",
+    "prepared",
+    "safetensors",
 ]
 
 
@@ -72,6 +78,11 @@ def embedded() -> list[ModelCard]:
     if home is None:
         return []
     return [describe(folder) for folder in sorted(home.iterdir()) if _kind(folder) is not None]
+
+
+def is_embedded(folder: Path) -> bool:
+    """Whether the model in that folder came with the package."""
+    return any(folder == each.path for each in embedded())
 
 
 def pulled(home: Path) -> list[ModelCard]:
@@ -160,6 +171,8 @@ def _context_tokens(folder: Path, layout: Layout) -> int | None:
 def _layout(folder: Path, kind: Kind) -> Layout:
     if kind == "classifier":
         return "token-windows"
+    if kind == "summarizer":
+        return "sentences"
     if _is_prepared(folder):
         return "prepared"
     if is_genai(folder):
@@ -172,6 +185,8 @@ def _layout(folder: Path, kind: Kind) -> Layout:
 def _kind(folder: Path) -> Kind | None:
     if (folder / "labels.json").is_file():
         return "classifier"
+    if (folder / "salience.json").is_file():
+        return "summarizer"
     if (folder / "config.json").is_file() or is_genai(folder):
         return "llm"
     return None

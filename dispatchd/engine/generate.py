@@ -13,6 +13,7 @@ from dispatchd.core.errors import ExecutionFailed
 from dispatchd.engine.chat import compile_template
 from dispatchd.engine.decoder import Decoder, Scores, open_decoder
 from dispatchd.engine.folder import ModelFolder, read_folder
+from dispatchd.engine.grammar import Grammar, Grammars
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
 from dispatchd.engine.sampling import draw, penalise, seeded
@@ -43,12 +44,14 @@ class TextModel:
         self._folder = folder
         self._decoder = decoder
         self._encoder = encoder
+        self._grammars = Grammars(folder)
 
     def generate(self, request: TextRequest) -> "GenerationStream":
         """Text pieces (whole characters, never empty), then exactly one Generation.
 
         The pieces joined are the Generation's text. All work is done while iterating, and so
-        ExecutionFailed (`prompt_too_long`, `invalid_messages`) is raised with the first piece.
+        ExecutionFailed (`prompt_too_long`, `invalid_messages`, `invalid_schema`) is raised with the
+        first piece.
         """
         closed = threading.Event()
         return GenerationStream(self._pieces(request, closed), closed)
@@ -58,7 +61,8 @@ class TextModel:
         room = self.context_tokens - len(ids)
         if room < 1 or not ids:
             raise ExecutionFailed("prompt_too_long" if ids else "empty_prompt", final=True)
-        tokens = _Tokens(self._folder, self._decoder, request, closed)
+        grammar = self._grammars.start(request.json_schema)
+        tokens = _Tokens(self._folder, self._decoder, request, closed, grammar)
         texts = _texts(Detokenizer(self._folder.tokenizer), tokens.after(ids, room))
         stop = StopStrings(request.stop)
         pieces = []
@@ -98,9 +102,11 @@ class _Tokens:
         decoder: Decoder,
         request: TextRequest,
         closed: threading.Event,
+        grammar: Grammar | None,
     ) -> None:
         self._sequence = decoder.start()
         self._in_pieces = decoder.in_pieces
+        self._grammar = grammar
         self._request = request
         self._chance = seeded(request.seed)
         self._stop_ids = folder.stop_ids | request.stop_ids
@@ -121,6 +127,9 @@ class _Tokens:
             elif not self._request.ignore_eos:
                 self.finish_reason = "stop"
                 return
+            if self._grammar is not None and self._grammar.over:
+                self.finish_reason = "stop"
+                return
             if self.made >= min(self._request.max_tokens, room):
                 return
             seen = np.append(seen, token)
@@ -137,7 +146,10 @@ class _Tokens:
 
     def _draw(self, scores: Scores) -> int:
         wanted = self._request
-        return draw(
+        if self._grammar is not None:
+            scores = scores.copy()
+            self._grammar.mask(scores)
+        token = draw(
             scores,
             self._chance,
             temperature=wanted.temperature,
@@ -145,6 +157,9 @@ class _Tokens:
             top_p=wanted.top_p,
             min_p=wanted.min_p,
         )
+        if self._grammar is not None:
+            self._grammar.take(token)
+        return token
 
 
 def _texts(words: Detokenizer, tokens: Iterator[int]) -> Iterator[str]:

@@ -16,7 +16,7 @@ class TextRequest(Struct, frozen=True):
     `max_tokens` is at least one. A temperature of 0 is greedy decoding, a `top_k` of 0 no limit,
     nor is a `min_p` of 0; a `repetition_penalty` of None is the model's own. `stop_ids` are tokens
     that end the text besides the model's. The same seed draws the same text, whatever else runs. No
-    stop string is empty.
+    stop string is empty. With a `json_schema`, JSON text itself, the text can only be JSON of it.
     """
 
     messages: tuple[Message, ...]
@@ -30,3 +30,4 @@ class TextRequest(Struct, frozen=True):
     min_p: float = 0.0
     repetition_penalty: float | None = None
     stop_ids: frozenset[int] = frozenset()
+    json_schema: str | None = None

@@ -39,6 +39,17 @@ class LlmExecutor:
         """Yields text as it is generated, then `{"text", "model", …}`."""
         spare_seed = secrets.randbits(_SEED_BITS)
         request = read_request(payload, model=self._model.name, spare_seed=spare_seed)
+        async with contextlib.aclosing(self.generate(request)) as steps:
+            async for step in steps:
+                yield step if isinstance(step, str) else self._output(request, step)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    async def generate(self, request: TextRequest) -> AsyncGenerator[str | Generation]:
+        """Yields text as it is generated, then one Generation; closing it stops the engine."""
         pump = _Pump()
         stop = self._begin(request, pump)
         try:
@@ -46,7 +57,7 @@ class LlmExecutor:
                 yield text
         finally:
             stop()
-        yield self._output(request, pump.generation())
+        yield pump.generation()
 
     def _begin(self, request: TextRequest, pump: "_Pump") -> Stop:
         loop = asyncio.get_running_loop()

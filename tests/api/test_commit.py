@@ -288,3 +288,31 @@ async def test_a_job_that_is_not_there(api: Api) -> None:
 async def test_a_job_is_found_by_its_id_in_upper_case(api: Api) -> None:
     job_id = await api.node.commit(TASK)
     assert (await api.get(f"/v1/jobs/{job_id.upper()}")).body["id"] == job_id
+
+
+SUMMARIZE = TASK | {"task_type": "summarize"}
+EXTRACT = TASK | {"task_type": "extract_json"}
+
+
+@pytest.mark.parametrize("value", [0, 19, 10_001, -1, 1.5, "200", True, [200]])
+async def test_a_max_length_that_is_none(api: Api, value: object) -> None:
+    (await api.commit(order(SUMMARIZE | {"max_length": value}))).refuses(400, "payload.max_length")
+
+
+@pytest.mark.parametrize("value", ["", "best", "Abstractive", 7, True, ["abstractive"]])
+async def test_a_mode_that_is_none(api: Api, value: object) -> None:
+    (await api.commit(order(SUMMARIZE | {"mode": value}))).refuses(400, "payload.mode")
+
+
+@pytest.mark.parametrize("value", ["object", 7, True, [{}]])
+async def test_a_schema_that_is_no_object(api: Api, value: object) -> None:
+    (await api.commit(order(EXTRACT | {"schema": value}))).refuses(400, "payload.schema")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [SUMMARIZE | {"max_length": 20, "mode": "extractive"}, EXTRACT | {"schema": {"type": "x"}}],
+    ids=["summarize", "extract_json"],
+)
+async def test_options_of_a_task_are_taken(api: Api, payload: dict[str, Any]) -> None:
+    assert (await api.commit(order(payload))).status == 201

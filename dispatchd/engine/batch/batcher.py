@@ -13,6 +13,7 @@ from dispatchd.engine.batch.sequence import Sequence
 from dispatchd.engine.batch.turns import Turns
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import Generation
+from dispatchd.engine.grammar import Grammars
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.request import TextRequest
 
@@ -61,6 +62,7 @@ class Batcher:
         self.determinism = determinism
         self._folder = folder
         self._encoder = encoder
+        self._grammars = Grammars(folder)
         self._turns = turns
         self._arrivals: queue.SimpleQueue[Sequence | None] = queue.SimpleQueue()
         self._stopping = False
@@ -70,13 +72,14 @@ class Batcher:
     def submit(self, request: TextRequest, listener: Listener) -> Ticket:
         """Encodes the prompt here, on the caller's thread, and queues the generation.
 
-        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`. Whoever
-        has a deadline closes the ticket.
+        Raises ExecutionFailed: `prompt_too_long`, `empty_prompt`, `invalid_messages: …`,
+        `invalid_schema: …`. Whoever has a deadline closes the ticket.
         """
         prompt = self._encoder.encode(request.messages)
         if not prompt or len(prompt) >= self.context_tokens:
             raise ExecutionFailed("prompt_too_long" if prompt else "empty_prompt", final=True)
-        sequence = Sequence(self._folder, request, prompt, self.context_tokens, listener)
+        grammar = self._grammars.start(request.json_schema)
+        sequence = Sequence(self._folder, request, prompt, self.context_tokens, listener, grammar)
         self._arrivals.put(sequence)
         return Ticket(sequence)
 

@@ -7,6 +7,7 @@ from dispatchd.engine.batch import Listener
 from dispatchd.engine.batch.pool import Ids
 from dispatchd.engine.folder import ModelFolder
 from dispatchd.engine.generate import FinishReason, Generation
+from dispatchd.engine.grammar import Grammar
 from dispatchd.engine.request import TextRequest
 from dispatchd.engine.sampling import Ranked, Scores, draw, draw_ranked, penalise, seeded
 from dispatchd.engine.stop import StopStrings
@@ -28,6 +29,7 @@ class Sequence:
         prompt: list[int],
         tokens_max: int,
         listener: Listener,
+        grammar: Grammar | None = None,
     ) -> None:
         self.prompt: Ids = np.array(prompt, dtype=np.int64)
         self.slot = -1
@@ -36,6 +38,7 @@ class Sequence:
         self.closed = False  # set from any thread
         self._request = request
         self._listener = listener
+        self._grammar = grammar
         self._stop_ids = model.stop_ids | request.stop_ids
         self._penalty = request.repetition_penalty or model.repetition_penalty
         self._chance = seeded(request.seed)
@@ -60,7 +63,7 @@ class Sequence:
     def depth(self) -> int:
         """How many of the highest scores decide which token comes next; 0 where all do."""
         wanted = self._request
-        if self._penalty != 1 or wanted.top_k > _RANKED_MAX:
+        if self._penalty != 1 or self._grammar is not None or wanted.top_k > _RANKED_MAX:
             return 0
         return 1 if wanted.temperature == 0 else wanted.top_k
 
@@ -77,6 +80,8 @@ class Sequence:
             if self._stop.found:
                 return self._finish("stop")
         elif not self._request.ignore_eos:
+            return self._finish("stop")
+        if self._grammar is not None and self._grammar.over:
             return self._finish("stop")
         if self._made >= self._made_max:
             self._finish("length")
@@ -122,7 +127,9 @@ class Sequence:
             )
         if self._penalty != 1:
             penalise(scores, self._seen[: len(self.prompt) + self._made], self._penalty)
-        return draw(
+        if self._grammar is not None:
+            self._grammar.mask(scores)
+        token = draw(
             scores,
             self._chance,
             temperature=wanted.temperature,
@@ -130,3 +137,6 @@ class Sequence:
             top_p=wanted.top_p,
             min_p=wanted.min_p,
         )
+        if self._grammar is not None:
+            self._grammar.take(token)
+        return token
