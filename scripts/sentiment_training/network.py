@@ -13,6 +13,7 @@ from scripts.sentiment_training.rows import LABELS
 from scripts.sentiment_training.shape import BANKS, EMBEDDING, FEATURES, Bank, Floats, Weights
 from scripts.sentiment_training.words import PAD
 
+_EMBEDDING_SPREAD = 0.1
 _WORD_DROPOUT = 0.05
 _EMBEDDING_DROPOUT = 0.2
 _FEATURE_DROPOUT = 0.5
@@ -20,9 +21,11 @@ _FEATURE_DROPOUT = 0.5
 
 def new(vocabulary: int) -> nn.ModuleDict:
     """An untrained network."""
+    embeddings = torch.randn(vocabulary, EMBEDDING) * _EMBEDDING_SPREAD
+    embeddings[PAD] = 0
     return nn.ModuleDict(
         {
-            "embedding": nn.Embedding(vocabulary, EMBEDDING, padding_idx=PAD),
+            "embedding": nn.Embedding.from_pretrained(embeddings, freeze=False, padding_idx=PAD),
             "banks": nn.ModuleList(
                 nn.Linear(EMBEDDING * bank.width, bank.channels) for bank in BANKS
             ),
