@@ -9,7 +9,7 @@ from dispatchd.core.errors import Unusable
 from dispatchd.engine.parse import parse, parse_optional
 from dispatchd.engine.short_names import short_name
 
-DEFAULT_LLM = "demo-chat-3m"
+DEFAULT_LLM = "demo-chat"
 DEFAULT_CLASSIFIER = "sentiment-cnn"
 MANIFEST = "manifest.json"
 

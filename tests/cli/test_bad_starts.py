@@ -109,7 +109,7 @@ def test_a_key_that_another_worker_uses(refused: Start, tmp_path: Path) -> None:
 
 def broken_model(folder: Path, how: str) -> Path:
     """A copy of the embedded language model with one thing wrong."""
-    shutil.copytree(MODELS / "demo-chat-3m", folder)
+    shutil.copytree(MODELS / "demo-chat", folder)
     (onnx,) = folder.rglob("*.onnx")
     match how:
         case "weights cut off":
