@@ -77,7 +77,7 @@ def list_models(data_dir: str, *, available: bool, as_json: bool) -> None:
 def show(name: str, data_dir: str, *, as_json: bool) -> None:
     """Show what is known of a model.
 
-    Example: dispatchd models show demo-chat-3m
+    Example: dispatchd models show demo-chat
     """
     facts = facts_of(find(name, models_dir(data_dir)))
     if as_json:

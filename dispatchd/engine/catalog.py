@@ -11,7 +11,7 @@ from dispatchd.engine.genai import genai_context_tokens, is_genai
 from dispatchd.engine.parse import parse, parse_optional
 from dispatchd.engine.short_names import short_name
 
-DEFAULT_LLM = "demo-chat-3m"
+DEFAULT_LLM = "demo-chat"
 DEFAULT_CLASSIFIER = "sentiment"
 DEFAULT_SUMMARIZER = "summarizer"
 MANIFEST = "manifest.json"

@@ -153,7 +153,7 @@ def test_a_coordinator_key_file_that_holds_no_key(refused: Start, tmp_path: Path
 
 def broken_model(folder: Path, how: str) -> Path:
     """A copy of the embedded language model with one thing wrong."""
-    shutil.copytree(MODELS / "demo-chat-3m", folder)
+    shutil.copytree(MODELS / "demo-chat", folder)
     (onnx,) = folder.rglob("*.onnx")
     match how:
         case "weights cut off":
@@ -213,7 +213,7 @@ def test_an_architecture_that_is_not_known(refused: Start, tmp_path: Path) -> No
 
 def test_a_precision_that_a_model_cannot_have(refused: Start) -> None:
     said = refused(*FULL_NODE, "--precision", "int4")
-    assert "demo-chat-3m" in said
+    assert "demo-chat" in said
     assert "--precision" in said
 
 

@@ -26,7 +26,7 @@ def test_the_banner_says_what_runs_where(tmp_path: Path) -> None:
         assert node.stop() == 0
     banner = node.out.text
     assert banner.count("\n") < 20
-    said = (__version__, client.url, "monad", "eip155:10143", "demo-chat-3m on cpu")
+    said = (__version__, client.url, "monad", "eip155:10143", "demo-chat on cpu")
     assert [words for words in (*said, str(data), "curl", "WARNING") if words not in banner] == []
     logged = node.err.text.splitlines()
     assert logged

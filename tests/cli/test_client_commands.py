@@ -9,6 +9,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
+from scripts.lm_training.texts import is_decline
 from tests.cli.conftest import Invoke
 from tests.e2e.client import Client
 from tests.support.process import clean_environment, dispatchd
@@ -65,6 +66,26 @@ def test_submit_llm(typed: Typed, url: str) -> None:
     assert plain.stdout == job["result"]["text"] + "\n"
     assert "$0.010" in plain.stderr
     assert job == Client(url).job(job["id"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("What is a blockchain?", "A blockchain is a shared record of transactions"),
+        ("Explain quantum computing in simple terms.", "Quantum computing is a way of computing"),
+        ("What is x402?", "x402 is a protocol for paying over HTTP."),
+        ("What is the capital of France?", "The capital of France is Paris."),
+    ],
+)
+def test_the_embedded_model_answers_what_it_knows(typed: Typed, prompt: str, answer: str) -> None:
+    assert typed("submit", "llm", prompt).stdout.startswith(answer)
+
+
+@pytest.mark.parametrize("prompt", ["Who was Cleopatra?", "Write a story about two dragons."])
+def test_the_embedded_model_says_that_it_does_not_know(typed: Typed, prompt: str) -> None:
+    job = json.loads(typed("submit", "llm", prompt, "--json").stdout)
+    assert is_decline(job["result"]["text"])
+    assert job["result"]["finish_reason"] == "stop"
 
 
 def test_submit_task(typed: Typed) -> None:
@@ -187,7 +208,7 @@ def test_a_batch(typed: Typed, invoke: Invoke, url: str, tmp_path: Path) -> None
 
 def test_models_list_in_json(typed: Typed) -> None:
     models = json.loads(typed("models", "list", "--json").stdout)["models"]
-    assert [model["name"] for model in models if model["default"]] == ["demo-chat-3m"]
+    assert [model["name"] for model in models if model["default"]] == ["demo-chat"]
 
 
 def test_explain_and_cancel(typed: Typed, invoke: Invoke, url: str, tmp_path: Path) -> None:

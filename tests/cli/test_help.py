@@ -47,8 +47,8 @@ def test_models_list_shows_the_embedded_models(invoke: Invoke) -> None:
     shown = invoke("models", "list")
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
-    assert lines.keys() == {"demo-chat-3m", "sentiment"}
-    assert "llm" in lines["demo-chat-3m"]
-    assert "default" in lines["demo-chat-3m"]
+    assert lines.keys() == {"demo-chat", "sentiment"}
+    assert "llm" in lines["demo-chat"]
+    assert "default" in lines["demo-chat"]
     assert "classifier" in lines["sentiment"]
     assert all("MB" in line for line in lines.values())

@@ -18,7 +18,7 @@ from tests.support.published import published
 
 REPO = "someone/Tiny-Chat"
 WEIGHTS = "model.safetensors"
-EMBEDDED = {"demo-chat-3m", "sentiment"}
+EMBEDDED = {"demo-chat", "sentiment"}
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -91,7 +91,7 @@ def test_json(models: Run) -> None:
 
 
 def test_show(models: Run) -> None:
-    shown = models("show", "demo-chat-3m").stdout
+    shown = models("show", "demo-chat").stdout
     assert "kind            llm" in shown
     assert "precision" not in shown
     missing = models("show", "smollm2-135m")

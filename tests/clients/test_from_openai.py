@@ -49,7 +49,7 @@ def client(monad: Market) -> Iterator[openai.OpenAI]:
 def test_a_chat_is_paid_for(monad: Market, client: openai.OpenAI) -> None:
     with costs(monad, CHAT.price):
         reply = client.chat.completions.with_raw_response.create(
-            model="demo-chat-3m", messages=QUESTION, max_tokens=8
+            model="demo-chat", messages=QUESTION, max_tokens=8
         )
         assert reply.parse().choices[0].message.content
         monad.captured(reply.headers["X-Dispatch-Job-Id"])
@@ -58,7 +58,7 @@ def test_a_chat_is_paid_for(monad: Market, client: openai.OpenAI) -> None:
 def test_a_streamed_chat_is_paid_for(monad: Market, client: openai.OpenAI) -> None:
     with costs(monad, CHAT.price):
         stream = client.chat.completions.create(
-            model="demo-chat-3m", messages=QUESTION, max_tokens=8, stream=True
+            model="demo-chat", messages=QUESTION, max_tokens=8, stream=True
         )
         assert "".join(chunk.choices[0].delta.content or "" for chunk in stream)
         monad.captured(stream.response.headers["X-Dispatch-Job-Id"])

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.client import LLM, Client
 from tests.support.machines import Machines, Place
 
-MODEL = "demo-chat-3m"
+MODEL = "demo-chat"
 
 
 def events(url: str, job_id: str) -> list[tuple[str, dict[str, object]]]:
@@ -57,6 +57,7 @@ def check(url: str, behind: str) -> None:
     assert job["receipt"]["verified"]
     there = Client(behind)
     alone = there.until(there.commit(LLM), "completed")["result"]
+    del alone["determinism"]  # which is nothing that can be promised of somebody else's server
     assert job["result"] == alone
     assert job["result"]["completion_tokens"] == LLM["max_tokens"]
     assert [model["id"] for model in client.json("GET", "/v1/models")[1]["data"]] == [MODEL]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.classifier import TEXT_CHARS_MAX, Classifier, load_classifier
+from tests.support.plain_model import GRAPH
 
 SENTENCES = [
     "I love this product, it is fantastic!",
@@ -110,7 +111,7 @@ def test_broken_folders_are_unusable(copy: Path, chat_folder: Path) -> None:
     with pytest.raises(Unusable, match=r"labels\.json is broken"):
         load_classifier(copy)
     (copy / "labels.json").write_text(json.dumps(["a", "b", "c"]))
-    shutil.copy(chat_folder / "model_quantized.onnx", copy / "model.onnx")
+    shutil.copy(chat_folder / GRAPH, copy / "model.onnx")
     with pytest.raises(Unusable, match="must map input_ids"):
         load_classifier(copy)
     (copy / "model.onnx").write_bytes(b"no graph")

@@ -10,8 +10,7 @@ from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.folder import read_folder
 from dispatchd.engine.generate import Generation, load_text_model
 from dispatchd.engine.request import Message, TextRequest
-
-GRAPH = "model_quantized.onnx"
+from tests.support.plain_model import GRAPH
 
 
 @pytest.fixture

@@ -21,8 +21,13 @@ from dispatchd.engine.ports import Ports
 from dispatchd.engine.request import Message, TextRequest
 from dispatchd.engine.sampling import draw
 from dispatchd.engine.session import Tensor
-
-IM_END = 2
+from tests.support.plain_model import (
+    CONTEXT_TOKENS,
+    GRAPH,
+    IM_END,
+    NAME,
+    REPETITION_PENALTY,
+)
 
 
 def question(prompt: str, max_tokens: int = 200, **how: Any) -> TextRequest:
@@ -59,10 +64,8 @@ def steps(model: TextModel, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return lengths
 
 
-def test_it_answers_a_topic_that_it_knows(model: TextModel) -> None:
+def test_text_comes_in_pieces_until_the_model_ends_it(model: TextModel) -> None:
     pieces, end = answer(model, "What is a blockchain?")
-    assert end.text.startswith("A blockchain is a shared record of transactions")
-    assert end.text.endswith(".")
     assert end.finish_reason == "stop"
     assert len(pieces) > 20
 
@@ -70,7 +73,7 @@ def test_it_answers_a_topic_that_it_knows(model: TextModel) -> None:
 def test_tokens_are_those_of_a_full_recompute_without_cache(
     model: TextModel, chat_folder: Path
 ) -> None:
-    decoder = open_decoder(chat_folder / "model_quantized.onnx", Ports(), threads=1)
+    decoder = open_decoder(chat_folder / GRAPH, Ports(), threads=1)
     for prompt in ("What is gas?", "Hello!", "zxq 中文"):
         _, end = answer(model, prompt, 40)
         ids = encode(model, prompt)
@@ -85,7 +88,8 @@ def test_tokens_are_those_of_a_full_recompute_without_cache(
 
 def naive_penalty(scores: npt.NDArray[np.float32], seen: list[int]) -> npt.NDArray[np.float32]:
     for token in set(seen):
-        scores[token] = scores[token] * 1.15 if scores[token] < 0 else scores[token] / 1.15
+        penalty = REPETITION_PENALTY
+        scores[token] = scores[token] * penalty if scores[token] < 0 else scores[token] / penalty
     return scores
 
 
@@ -215,7 +219,6 @@ def test_threads_at_once_get_the_text_that_each_gets_alone(model: TextModel) -> 
     assert together == alone
 
 
-# The demo model is sure of what it knows; only a high temperature makes it waver.
 SAMPLED = {"temperature": 2.0, "top_k": 1000, "top_p": 0.99}
 
 
@@ -289,6 +292,6 @@ def test_an_end_of_the_model_that_is_a_word_gives_no_text_either(model: TextMode
 
 
 def test_the_model_says_where_it_runs(model: TextModel, chat_folder: Path) -> None:
-    assert (model.name, model.context_tokens) == ("demo-chat-3m", 1024)
+    assert (model.name, model.context_tokens) == (NAME, CONTEXT_TOKENS)
     assert model.device in {"cpu", "cuda"}
     assert load_text_model(chat_folder, threads=2).device == model.device

@@ -302,7 +302,7 @@ def test_a_name_that_is_taken(library: Library, hub: FakeHub) -> None:
     with pytest.raises(Unusable, match=f"a model Tiny-Chat already, from {REPO}.*--name"):
         pulled(library, hub, "another/Tiny-Chat")
     assert pulling(library, hub).plan("another/Tiny-Chat", "main", "other", "int8").name == "other"
-    for name, reason in (("demo-chat-3m", "embedded"), ("a/b", "letters"), (".x", "letters")):
+    for name, reason in (("demo-chat", "embedded"), ("a/b", "letters"), (".x", "letters")):
         with pytest.raises(Unusable, match=reason):
             pulling(library, hub).plan(REPO, "main", name, "int8")
 
@@ -316,7 +316,7 @@ def test_removing(library: Library, hub: FakeHub) -> None:
     with pytest.raises(Unusable, match=r"no pulled model 'Tiny-Chat'; those are: none"):
         library.remove("Tiny-Chat")
     with pytest.raises(Unusable, match="embedded"):
-        library.remove("demo-chat-3m")
+        library.remove("demo-chat")
 
 
 def test_two_names_of_one_repository(library: Library, hub: FakeHub) -> None:

@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-MODEL = "demo-chat-3m"
+MODEL = "demo-chat"
 ASK: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is a blockchain?"}]
 BEGINS = "A blockchain is a shared record of transactions"
 

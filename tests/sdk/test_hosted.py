@@ -117,7 +117,7 @@ async def test_anthropic_answers_in_the_networks_shape(providers: Providers, now
     router = router_to(nowhere, providers.accounts("anthropic"))
     messages = [{"role": "system", "content": "Be kind"}, {"role": "user", "content": "Hi"}]
     result = await router.run_llm(
-        user_id=USER, messages=messages, temperature=1.5, stop="x", model="demo-chat-3m"
+        user_id=USER, messages=messages, temperature=1.5, stop="x", model="demo-chat"
     )
     assert result.route == "hosted:anthropic"
     assert result.output["finish_reason"] == "stop"

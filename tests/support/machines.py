@@ -42,9 +42,9 @@ def network(place: Place, folder: Path) -> Iterator[str]:
     """The address of a node with one worker, which has the embedded models and one place."""
     machines = Machines(folder)
     if place is Place.NEAR:
-        with machines.run() as node:
+        with machines.run("--slots", "1") as node:
             yield node.url()
     else:
-        with machines.coordinator() as node, machines.worker(node.url()):
+        with machines.coordinator() as node, machines.worker(node.url(), "--slots", "1"):
             Client(node.url()).workers(1)
             yield node.url()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-_WORDS = Path(__file__).parents[2] / "models" / "demo-chat-3m"
+_WORDS = Path(__file__).parents[2] / "models" / "demo-chat"
 _HIDDEN, _INTERMEDIATE, _LAYERS, _HEADS, _KV_HEADS, _HEAD_SIZE, _VOCAB = 64, 96, 2, 2, 1, 32, 4096
 
 
