@@ -20,7 +20,7 @@ def test_a_pulled_model_answers(tmp_path: Path) -> None:
         with dispatchd(*RUN, name, home=tmp_path) as node:
             client = Client(node.url())
             job = client.until(client.commit(LLM), "completed")
-            assert "Tiny-Chat on cpu" in node.out.text
+            node.out.wait_for("Tiny-Chat on cpu is ready")
             assert node.stop() == 0
         assert job["result"]["text"]
 
