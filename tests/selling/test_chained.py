@@ -1,5 +1,6 @@
 """A paid job is chained when its result is released, and never before."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -43,8 +44,9 @@ async def test_a_result_that_is_withheld_is_not_chained(market: Market, desk: De
         withheld = json.loads(await looked_at(market, f"/v1/receipts/{job_id}", 409))
         assert "running" in withheld["error"]
         assert await chain(market) == []
-        market.node.clock.advance(2)
-        await market.until(job_id, "captured")
+        async with asyncio.timeout(10):
+            while (await market.payment_of(job_id))["state"] != "captured":
+                market.node.clock.advance(2)
     assert await chain(market) == [job_id]
 
 
