@@ -23,7 +23,7 @@ def test_the_banner_says_what_runs_where(tmp_path: Path) -> None:
     with dispatchd(*arguments, "--log-level", "debug", home=tmp_path / "home") as node:
         client = Client(node.url())
         client.until(client.commit(TASK), "completed")
-        node.out.wait_for("demo-chat-3m on cpu is ready\n")
+        node.out.wait_for("demo-chat on cpu is ready\n")
         assert node.stop() == 0
     banner = node.out.text
     assert banner.count("\n") < 20
