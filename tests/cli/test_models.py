@@ -18,7 +18,7 @@ from tests.support.published import published
 
 REPO = "someone/Tiny-Chat"
 WEIGHTS = "model.safetensors"
-EMBEDDED = {"demo-chat-3m", "sentiment-cnn"}
+EMBEDDED = {"demo-chat-3m", "sentiment-cnn", "summarizer"}
 
 Run = Callable[..., CompletedProcess[str]]
 
