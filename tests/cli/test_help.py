@@ -47,7 +47,7 @@ def test_models_list_shows_the_embedded_models(invoke: Invoke) -> None:
     shown = invoke("models", "list")
     assert shown.exit_code == 0
     lines = {line.split()[0]: line for line in shown.stdout.splitlines()}
-    assert lines.keys() == {"demo-chat", "sentiment"}
+    assert lines.keys() == {"demo-chat", "sentiment", "summarizer"}
     assert "llm" in lines["demo-chat"]
     assert "default" in lines["demo-chat"]
     assert "classifier" in lines["sentiment"]

@@ -18,7 +18,7 @@ from tests.support.published import published
 
 REPO = "someone/Tiny-Chat"
 WEIGHTS = "model.safetensors"
-EMBEDDED = {"demo-chat", "sentiment"}
+EMBEDDED = {"demo-chat", "sentiment", "summarizer"}
 
 Run = Callable[..., CompletedProcess[str]]
 
