@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dispatchd.engine.batch.batcher import Batcher
 from dispatchd.engine.batch.load import is_prepared, open_batcher
-from dispatchd.engine.batch.machine import compute_threads
 from dispatchd.engine.generate import TextModel, load_text_model
+from dispatchd.engine.machine import compute_threads
 
 LanguageModel = TextModel | Batcher
 

@@ -141,28 +141,37 @@ def built_for_cuda() -> bool:
     return _CUDA in ort.get_available_providers()
 
 
-def session_options(*, threads: int) -> ort.SessionOptions:
-    """How every graph is opened; the numbers that come out depend on it."""
+def session_options(*, threads: int, small_products: bool = False) -> ort.SessionOptions:
+    """How every graph is opened; the numbers that come out depend on it.
+
+    `small_products` says that two products of bytes always fit into 16 bits, signed.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
     # Threads spin between the nodes of a step, not between the jobs of a node.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Without VNNI, sums of 8-bit products would be cut off at 16 bits.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    # Without VNNI, the quickest kernels cut sums of two products off at 16 bits.
+    precise = "0" if small_products else "1"
+    options.add_session_config_entry("session.x64quantprecision", precise)
     return options
 
 
 def open_session(
-    path: Path, *, threads: int, device: Device = "cpu", trust_shapes: bool = True
+    path: Path,
+    *,
+    threads: int,
+    device: Device = "cpu",
+    trust_shapes: bool = True,
+    small_products: bool = False,
 ) -> Session:
     """The graph, ready to run; Unusable if the file is not one that can be run.
 
     Values that are declared to be of one shape may share their memory, unless shapes are not
-    trusted.
+    trusted. `small_products`: see `session_options`.
     """
-    options = session_options(threads=threads)
+    options = session_options(threads=threads, small_products=small_products)
     options.enable_mem_reuse = trust_shapes
     try:
         session = _opened(path, options, device)

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from dispatchd.engine.catalog import DEFAULT_LLM, find
-from dispatchd.engine.prepare.manifest import Precision
+from dispatchd.engine.prepare.manifest import Int8Bits, Precision
 from dispatchd.engine.prepare.prepare import prepare
 
 HIDDEN, INNER, HEADS, KV_HEADS, HEAD_SIZE = 64, 128, 4, 2, 16
@@ -27,10 +27,16 @@ def write_source(folder: Path, *, layers: int = 2, seed: int = 0) -> Path:
     return folder
 
 
-def prepare_small(folder: Path, precision: Precision = "int8", *, layers: int = 2) -> Path:
+def prepare_small(
+    folder: Path,
+    precision: Precision = "int8",
+    *,
+    layers: int = 2,
+    int8_bits: Int8Bits | None = None,
+) -> Path:
     """The prepared folder of such a model, made inside `folder`."""
     source = write_source(folder / "source", layers=layers)
-    prepare(source, folder / "small", precision, name="small")
+    prepare(source, folder / "small", precision, name="small", int8_bits=int8_bits)
     return folder / "small"
 
 

@@ -11,7 +11,6 @@ from dispatchd.core.errors import Unusable
 from dispatchd.engine import Device
 from dispatchd.engine.batch.batcher import Batcher, Determinism
 from dispatchd.engine.batch.host import HostPool, HostReadout
-from dispatchd.engine.batch.machine import cpu_features, memory_bytes
 from dispatchd.engine.batch.pool import CacheShape, Pool
 from dispatchd.engine.batch.readout import Readout
 from dispatchd.engine.batch.schedule import CHUNK_TOKENS, pool_tokens
@@ -20,6 +19,7 @@ from dispatchd.engine.batch.turns import Turns
 from dispatchd.engine.chat import compile_template
 from dispatchd.engine.cuda import find_gpu
 from dispatchd.engine.folder import ModelFolder, read_folder
+from dispatchd.engine.machine import cpu_features, memory_bytes
 from dispatchd.engine.prepare.manifest import DATA_NAME, FILE_NAME, Manifest, read_manifest
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.provider import devices, on_best_device
@@ -54,7 +54,9 @@ def open_batcher(
     encoder = PromptEncoder(model, compile_template(model))
 
     def begin(device: Device) -> tuple[Session, Pool, Stepper]:
-        session = open_session(model.onnx, threads=threads, device=device)
+        session = open_session(
+            model.onnx, threads=threads, device=device, small_products=manifest.int8_bits == 7
+        )
         apart = session.device != "cpu" if on_device is None else on_device
         shape, rows = cache_shape(session), slots + apart
         bytes_max = _bytes_max(model, session.device) if pool_bytes_max is None else pool_bytes_max

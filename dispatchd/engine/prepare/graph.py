@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from dispatchd.engine.prepare.architecture import Architecture
-from dispatchd.engine.prepare.manifest import Precision
+from dispatchd.engine.prepare.manifest import Int8Bits, Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
 from dispatchd.engine.prepare.product import (
     multiply_plain,
@@ -44,6 +44,8 @@ class DecoderGraph:
         weights: Weights,
         precision: Precision,
         nodes: Nodes,
+        *,
+        int8_bits: Int8Bits,
     ) -> None:
         self._model = architecture
         self._weights = weights
@@ -52,7 +54,7 @@ class DecoderGraph:
         self._kind: type[np.float32 | np.float16] = (
             np.float16 if precision == "fp16" else np.float32
         )
-        self._product, self._head_product = products(precision)
+        self._product, self._head_product = products(precision, int8_bits)
 
     def build(self) -> onnx.ModelProto:
         """The model; its weights are in the file beside it by then."""

@@ -16,6 +16,7 @@ DATA_NAME = "graph.onnx.data"
 FORMAT: Literal[1] = 1
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
+Int8Bits = Literal[7, 8]
 
 _PIECE_BYTES = 1 << 20
 
@@ -29,7 +30,11 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A prepared model; `result` has the sha256 of each file in the folder but this one."""
+    """A prepared model; `result` has the sha256 of each file in the folder but this one.
+
+    Of a weight's 8 bits in int8, `int8_bits` are used: with 7, every CPU's quickest kernels add up
+    what it is part of without a loss.
+    """
 
     format: Literal[1]
     name: str
@@ -42,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True):
     vocab_size: int
     context_tokens: int
     result: dict[str, str]
+    int8_bits: Int8Bits = 8
 
     @property
     def model_hash(self) -> str:

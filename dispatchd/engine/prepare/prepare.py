@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine.machine import adds_bytes_whole
 from dispatchd.engine.parse import read_tokenizer
 from dispatchd.engine.prepare.architecture import Architecture, read_architecture
 from dispatchd.engine.prepare.graph import EMBEDDING, DecoderGraph, check_weights
@@ -17,6 +18,7 @@ from dispatchd.engine.prepare.manifest import (
     FILE_NAME,
     FORMAT,
     GRAPH_NAME,
+    Int8Bits,
     Manifest,
     Precision,
     Source,
@@ -49,14 +51,17 @@ def prepare(
     source_repo: str | None = None,
     revision: str | None = None,
     progress: Progress = lambda _: None,
+    int8_bits: Int8Bits | None = None,
 ) -> Manifest:
     """Prepares the hub-layout folder `source` as the folder `target`, which replaces an older one.
 
     `progress` hears the share that is done, rising to 1; what it raises ends the work. `target`
-    appears whole or not at all.
+    appears whole or not at all. `int8_bits` are by default as many as this machine's quickest
+    kernels add up without a loss.
     Raises Unusable with what is wrong: an architecture that is not known, weights that are
     missing, a disk that is full.
     """
+    bits = int8_bits or (8 if adds_bytes_whole() else 7)
     architecture = read_architecture(source)
     weights = open_weights(source)
     check_weights(architecture, weights)
@@ -66,7 +71,10 @@ def prepare(
     copied = [source / file for file in (*REQUIRED, *OPTIONAL) if (source / file).is_file()]
     read = hash_files([*copied, *weights.files], _part(progress, 0.0, _HASHED_SOURCE))
     with _replacing(target) as folder:
-        _build(folder, architecture, weights, precision, _part(progress, _HASHED_SOURCE, _BUILT))
+        with (folder / DATA_NAME).open("wb") as data:
+            nodes = Nodes(TensorFile(data, DATA_NAME))
+            graph = DecoderGraph(architecture, weights, precision, nodes, int8_bits=bits)
+            _build(folder, graph, architecture, weights, _part(progress, _HASHED_SOURCE, _BUILT))
         for file in copied:
             shutil.copyfile(file, folder / file.name)
         manifest = Manifest(
@@ -81,6 +89,7 @@ def prepare(
             vocab_size=architecture.vocab_size,
             context_tokens=architecture.context_tokens,
             result=hash_files(folder.iterdir(), _part(progress, _BUILT, 1.0)),
+            int8_bits=bits if precision == "int8" else 8,
         )
         write_manifest(folder, manifest)
     return manifest
@@ -88,17 +97,14 @@ def prepare(
 
 def _build(
     folder: Path,
+    graph: DecoderGraph,
     architecture: Architecture,
     weights: Weights,
-    precision: Precision,
     progress: Progress,
 ) -> None:
-    with (folder / DATA_NAME).open("wb") as data:
-        nodes = Nodes(TensorFile(data, DATA_NAME))
-        graph = DecoderGraph(architecture, weights, precision, nodes)
-        again = architecture.vocab_size * architecture.hidden_size if graph.head == EMBEDDING else 0
-        weights.tell(_counting(weights.numbers + again, progress))
-        model = graph.build()
+    again = architecture.vocab_size * architecture.hidden_size if graph.head == EMBEDDING else 0
+    weights.tell(_counting(weights.numbers + again, progress))
+    model = graph.build()
     (folder / GRAPH_NAME).write_bytes(model.SerializeToString(deterministic=True))
     progress(1.0)
 

@@ -1,13 +1,14 @@
 """Products of activations and weights, one way for each precision."""
 
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.prepare.manifest import Precision
+from dispatchd.engine.prepare.manifest import Int8Bits, Precision
 from dispatchd.engine.prepare.nodes import CONTRIB, Nodes
-from dispatchd.engine.prepare.quantize import INT8_MAX, blockwise, rowwise_int8
+from dispatchd.engine.prepare.quantize import INT7_MAX, INT8_MAX, blockwise, rowwise_int8
 from dispatchd.engine.prepare.weights import Matrix
 
 INT4_BLOCK = 32
@@ -22,7 +23,7 @@ class Product(Protocol):
         """The product of x, float [n, s, columns], as float [n, s, rows]; `name` names weights."""
 
 
-def products(precision: Precision) -> tuple[Product, Product]:
+def products(precision: Precision, int8_bits: Int8Bits) -> tuple[Product, Product]:
     """How the layers multiply in this precision, and how the head does."""
     match precision:
         case "fp32":
@@ -30,7 +31,8 @@ def products(precision: Precision) -> tuple[Product, Product]:
         case "fp16":
             return _plain(np.float16), _plain(np.float16)
         case "int8":
-            return _int8, _int8
+            product = partial(_int8, INT7_MAX if int8_bits == 7 else INT8_MAX)
+            return product, product
         case "int4":
             # The head decides between tokens that are near each other: it keeps 8 bits.
             return _blocks_of(4), _blocks_of(8)
@@ -64,14 +66,15 @@ def plain_matrix(
     return name
 
 
-def _int8(nodes: Nodes, name: str, x: str, matrix: Matrix) -> str:
+def _int8(code_max: int, nodes: Nodes, name: str, x: str, matrix: Matrix) -> str:
     """8-bit weights with a scale a row, and 8-bit activations with a scale of their own a row.
 
     So a token's result does not depend on what stands beside it in the batch. Sums are whole
-    numbers, the same on every CPU; one without VNNI needs the session option that `open_session`
-    sets, or it lets them overflow.
+    numbers, the same on every CPU. One without VNNI adds two products of an activation, at most
+    255, and a weight in 16 bits, signed: that fits where no weight is beyond 63, otherwise ONNX
+    Runtime must be told to take slower kernels.
     """
-    codes, scales = _int8_weights(nodes, name, matrix)
+    codes, scales = _int8_weights(nodes, name, matrix, code_max)
     step = nodes.constant("int8_step", np.array(1 / INT8_MAX, np.float32))
     middle = nodes.constant("int8_middle", np.array(_UINT8_MIDDLE, np.uint8))
     largest = nodes.add("ReduceMax", [nodes.add("Abs", [x]), _last_axis(nodes)], keepdims=1)
@@ -111,12 +114,12 @@ def _blocks_of(bits: int) -> Product:
     return product
 
 
-def _int8_weights(nodes: Nodes, name: str, matrix: Matrix) -> tuple[str, str]:
+def _int8_weights(nodes: Nodes, name: str, matrix: Matrix, code_max: int) -> tuple[str, str]:
     """Codes int8 [columns, rows] and scales float32 [rows], by their names."""
     codes = nodes.reserve(f"{name}.codes", (matrix.columns, matrix.rows), np.int8)
     scales = np.empty(matrix.rows, np.float32)
     for start, rows in matrix.blocks():
-        rounded, steps = rowwise_int8(rows)
+        rounded, steps = rowwise_int8(rows, code_max)
         codes.write_columns(start, rounded.T)
         scales[start : start + len(steps)] = steps
     return f"{name}.codes", nodes.weight(f"{name}.scales", scales)

@@ -8,11 +8,15 @@ Bytes = npt.NDArray[np.uint8]
 SignedBytes = npt.NDArray[np.int8]
 
 INT8_MAX = 127
+INT7_MAX = 63
 
 
-def rowwise_int8(rows: Floats) -> tuple[SignedBytes, Floats]:
-    """Codes int8 [n, k] and scales float32 [n]: a weight is its code times its row's scale."""
-    scales = np.abs(rows).max(axis=1) / np.float32(INT8_MAX)
+def rowwise_int8(rows: Floats, largest: int = INT8_MAX) -> tuple[SignedBytes, Floats]:
+    """Codes int8 [n, k] and scales float32 [n]: a weight is its code times its row's scale.
+
+    No code is beyond `largest`.
+    """
+    scales = np.abs(rows).max(axis=1) / np.float32(largest)
     # A row of zeros has codes of zero under any scale.
     safe = np.where(scales > 0, scales, np.float32(1))
     return np.rint(rows / safe[:, None]).astype(np.int8), safe

@@ -15,12 +15,22 @@ _CHOSEN_BY = frozenset(
     | {"avx_vnni", "avx_vnni_int8", "amx_int8", "amx_bf16"}
     | {"asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"}
 )
+_X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 _MEMORY_UNKNOWN_BYTES = 8 * 1024**3
 
 
 def cpu_features() -> str:
     """Machine and features in one line; alike processors that compute alike have the same line."""
     return " ".join([platform.machine(), *sorted(_features())])
+
+
+def adds_bytes_whole() -> bool:
+    """Whether sums of products of bytes are whole in the quickest kernels.
+
+    Those of x86 without VNNI add pairs of products in 16 bits, and cut off what does not fit.
+    """
+    return platform.machine().lower() not in _X86 or bool(_features() & _VNNI)
 
 
 def compute_threads() -> int:
