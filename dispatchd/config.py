@@ -175,6 +175,12 @@ RUN_OPTIONS = (
         default=False,
     ),
     *_SELLING,
+    Option(
+        "--require-keys",
+        ("DISPATCHD_REQUIRE_KEYS",),
+        "Take jobs, and show them, only with an API key; only the operator makes first ones.",
+        default=False,
+    ),
     Option("--host", ("DISPATCHD_HOST",), "Address to listen on.", default="127.0.0.1"),
     Option(
         "--port",
@@ -301,6 +307,8 @@ class RunConfig(Struct, frozen=True, kw_only=True):
     worker: WorkerConfig | None
     limits: Limits
     grace_seconds: float
+    testnet: bool
+    require_keys: bool
 
 
 class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
@@ -323,6 +331,8 @@ def run_config(values: Mapping[str, Any]) -> RunConfig:
         worker=None if values["no_worker"] else _worker_config(values, data_dir / _OWN_KEY),
         limits=limits_of(values["limit"]),
         grace_seconds=_finite(values["grace"]),
+        testnet=values["testnet"],
+        require_keys=values["require_keys"],
     )
 
 

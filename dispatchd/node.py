@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec import Struct
 
 from dispatchd import __version__
+from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Market
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.chain import Chain, open_chain
@@ -25,6 +26,7 @@ from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
+from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import SeatedWorker, Work
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
@@ -97,6 +99,7 @@ class Coordination(Struct, frozen=True):
             matching,
             work,
             feed,
+            Users(store.users, clock, limits),
             clock,
             limits,
         )
@@ -114,6 +117,7 @@ class Coordination(Struct, frozen=True):
 
     async def prepare(self) -> None:
         """Before anything can be committed: looks at what a former process left."""
+        await self.coordinator.users.prepare()
         await self.matching.prepare()
         left = await self.payments.recover(self.clock.now())
         if left and self.sales is None:
@@ -278,6 +282,7 @@ async def _branch(
             clock,
             config.limits,
             market,
+            KeyRules(required=config.require_keys, open=config.testnet and not config.require_keys),
         )
         async with edge.listening(config.host, network.port) as port, _together(parts):
             notice = None if shop is None else shop.notice
@@ -305,7 +310,7 @@ async def run_worker(
         ]
         if config.trust_code is not None:
             code = config.trust_code
-            parts.append(partial(claim_code, url, code, crew.key.public_hex, clock))
+            parts.append(partial(claim_code, url, code, crew.key, clock))
         async with _together(parts):
             announce(crew)
             async with _opening(crew, announce_model, stop):

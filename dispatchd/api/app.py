@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from msgspec import Struct
 
+from dispatchd.api.access import Access, KeyRules
 from dispatchd.api.connection import Connection, Guard
 from dispatchd.api.docs import DocsRoutes
 from dispatchd.api.errors import guarded
@@ -22,6 +23,7 @@ from dispatchd.api.receipts import ReceiptRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
 from dispatchd.api.trust import TrustRoutes
+from dispatchd.api.users import UserRoutes
 from dispatchd.api.workers import WorkerRoutes
 from dispatchd.coordinator.chain import Chain
 from dispatchd.coordinator.coordinator import Coordinator
@@ -64,20 +66,23 @@ class Edge:
         clock: Clock,
         limits: Limits,
         market: Market = Market(),  # noqa: B008 - it is frozen
+        rules: KeyRules = KeyRules(),  # noqa: B008 - so is it
     ) -> None:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
         view = JobView(coordinator, market.gate)
-        openai = OpenAiRoutes(coordinator, view, clock, limits, market.gate)
+        access = Access(coordinator, rules)
+        openai = OpenAiRoutes(coordinator, view, access, clock, limits, market.gate)
         self._app = web.Application(
             client_max_size=limits.body_bytes_max, middlewares=market.middlewares
         )
         groups: Iterable[Routes] = (
-            JobRoutes(coordinator, view, network, limits, market.gate),
-            StreamRoutes(coordinator, view),
-            TrustRoutes(coordinator, limits),
-            ReceiptRoutes(coordinator, chain),
+            JobRoutes(coordinator, view, access, network, limits, market.gate),
+            StreamRoutes(coordinator, view, access),
+            TrustRoutes(coordinator, access, limits),
+            ReceiptRoutes(coordinator, chain, access),
+            UserRoutes(coordinator.users, access, chain.coordinator_key, limits),
             self._status,
             DocsRoutes(network),
             openai,

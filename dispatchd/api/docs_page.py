@@ -27,6 +27,7 @@ summary{padding:.6rem .75rem;cursor:pointer}summary b{color:var(--mark);text-tra
 dl{margin:0}dt{margin-top:.5rem}dd{margin:0 0 0 1rem}
 pre{background:var(--soft);padding:.75rem;border-radius:6px;white-space:pre-wrap;margin:.25rem 0}
 """
+_KEYED = "<p>Users that have an API key send it: <code>Authorization: Bearer …</code></p>"
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none';"
@@ -64,6 +65,7 @@ def _group(document: Json, name: str) -> str:
 
 def _route(method: str, path: str, operation: Json) -> str:
     about = f"<p>{_prose(operation['description'])}</p>" if "description" in operation else ""
+    about += _KEYED if "security" in operation else ""
     return (
         f"<details><summary><b>{method}</b> <code>{escape(path)}</code> –"
         f" {escape(operation['summary'])}</summary><div>{about}"

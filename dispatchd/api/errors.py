@@ -28,6 +28,7 @@ from dispatchd.core.errors import (
     TooMany,
     TooManyOpenPayments,
     TooSlow,
+    Unauthorized,
     UnsupportedMediaType,
     Unusable,
 )
@@ -39,6 +40,7 @@ STATUS = MappingProxyType(
         Invalid.code: 400,
         PairingRefused.code: 400,
         BadReceipt.code: 400,
+        Unauthorized.code: 401,
         PaymentRefused.code: 402,
         PaymentRequired.code: 402,
         NotFound.code: 404,
@@ -74,6 +76,10 @@ SERVER_CODES = MappingProxyType(
 HINTS = MappingProxyType(
     {
         UnsupportedMediaType.code: "Send JSON in UTF-8 with Content-Type: application/json",
+        Unauthorized.code: (
+            "Send the user's API key as Authorization: Bearer KEY;"
+            " `dispatchd keys create USER` makes one for a user who has none"
+        ),
         PairingRefused.code: (
             "Ask for a new code with POST /v1/trust/create; a code works once, for one hour"
         ),
@@ -182,11 +188,13 @@ def _reply(error: DispatchError) -> web.Response:
     body = error_body(str(error), error.code, detail=detail, hint=HINTS.get(error.code))
     if isinstance(error, NoTrustedWorker):
         body["job_id"] = error.job_id
-    return json_response(body, STATUS[error.code], retry_after(error))
+    return json_response(body, STATUS[error.code], headers_of(error))
 
 
-def retry_after(error: DispatchError) -> dict[str, str] | None:
-    """The header that says when to try again, where that may help."""
+def headers_of(error: DispatchError) -> dict[str, str] | None:
+    """The header that says when to try again, or with what, where that may help."""
+    if isinstance(error, Unauthorized):
+        return {"WWW-Authenticate": "Bearer"}
     if error.retry_seconds is None:
         return None
     return {"Retry-After": str(max(1, math.ceil(error.retry_seconds)))}

@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
+from dispatchd.api.access import Access
 from dispatchd.api.body import json_text, parameter, whole_number
 from dispatchd.api.errors import guarded, json_response, raw_response
 from dispatchd.api.gate import Gate
@@ -32,12 +33,14 @@ class JobRoutes:
         self,
         coordinator: Coordinator,
         view: JobView,
+        access: Access,
         network: Network,
         limits: Limits,
         gate: Gate,
     ) -> None:
         self._coordinator = coordinator
         self._view = view
+        self._access = access
         self._gate = gate
         self._limits = limits
         self._network = network
@@ -72,6 +75,7 @@ class JobRoutes:
     async def _commit(self, tier: Tier, request: web.Request) -> web.Response:
         key = _idempotency_key(request)
         order = parse_order(await json_text(request, self._limits), tier)
+        self._access.act_as(request, order.user_id)
         if key is not None or self._gate.sells:
             order = with_fingerprint(order)
         payment = self._gate.payment(request)
@@ -88,17 +92,21 @@ class JobRoutes:
         job_id = request.match_info["id"].lower()
         seconds = self._seconds_to_wait(request)
         if seconds > 0:
+            await self._access.read_by_id(request, job_id)
             job = await self._coordinator.wait(job_id, seconds)
         else:
             job = await self._coordinator.get(job_id)
+        self._access.read(request, job)
         return await self._view.reply(job)
 
     async def _cancel(self, request: web.Request) -> web.Response:
-        job = await self._coordinator.cancel(request.match_info["id"].lower())
-        return await self._view.reply(job)
+        job_id = request.match_info["id"].lower()
+        self._access.act_as(request, (await self._coordinator.look(job_id)).user_id)
+        return await self._view.reply(await self._coordinator.cancel(job_id))
 
     async def _explain(self, request: web.Request) -> web.Response:
         job, exclusions = await self._coordinator.explain(request.match_info["id"].lower())
+        self._access.read(request, job)
         body: dict[str, object] = {"job_id": job.id, "status": job.status}
         if job.status in ENDED:
             return json_response(body | {"workers": []})
@@ -110,7 +118,8 @@ class JobRoutes:
         return json_response(body)
 
     async def _list(self, request: web.Request) -> web.Response:
-        wanted = _filter(request)
+        self._access.enter(request)
+        wanted = _filter(request, self._access.caller(request))
         jobs = await self._coordinator.list_jobs(wanted)
         texts = ",".join(listed_text(job) for job in jobs)
         after = f'"{jobs[-1].id}"' if len(jobs) == wanted.limit else "null"
@@ -126,13 +135,14 @@ class JobRoutes:
         return float(wait)
 
 
-def _filter(request: web.Request) -> JobFilter:
+def _filter(request: web.Request, caller: str | None) -> JobFilter:
     status = parameter(request, "status")
     return JobFilter(
         user_id=parameter(request, "user_id"),
         status=None if status is None else choice(status, JobStatus, "status"),
         after=parameter(request, "after"),
         limit=whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT),
+        private_of=caller,
     )
 
 

@@ -1,6 +1,7 @@
 """The routes that OpenAI's clients know. Each call is an ordinary job, for as long as it is heard.
 
-Any bearer token is taken, and none is needed.
+A bearer token that is no API key of ours counts as none, and none is needed but for users that have
+one. A call is the key's user's, else that of the `user` it names.
 """
 
 import contextlib
@@ -10,7 +11,9 @@ from functools import partial
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
+from dispatchd.api.access import Access
 from dispatchd.api.body import json_text
 from dispatchd.api.errors import json_response
 from dispatchd.api.gate import Gate
@@ -29,6 +32,7 @@ from dispatchd.api.openai_schema import Asked, parse_chat, parse_text
 from dispatchd.api.openai_stream import chunks
 from dispatchd.api.sse import send_events
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.intake import Order
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import DispatchError, StoreUnavailable
 from dispatchd.core.limits import Limits
@@ -52,10 +56,17 @@ class OpenAiRoutes:
     """Chat and text completions, and the models."""
 
     def __init__(
-        self, coordinator: Coordinator, view: JobView, clock: Clock, limits: Limits, gate: Gate
+        self,
+        coordinator: Coordinator,
+        view: JobView,
+        access: Access,
+        clock: Clock,
+        limits: Limits,
+        gate: Gate,
     ) -> None:
         self._coordinator = coordinator
         self._view = view
+        self._access = access
         self._gate = gate
         self._abandoned = Abandoned(coordinator, clock)
         self._clock = clock
@@ -85,10 +96,11 @@ class OpenAiRoutes:
 
     async def _answer(self, kind: _Kind, request: web.Request) -> web.StreamResponse:
         asked = kind.parse(await json_text(request, self._limits))
+        order = self._owned(request, asked.order)
         if asked.model is not None:
             self._check_model(asked.model)
         payment = self._gate.payment(request)
-        submitted = await self._coordinator.submit(asked.order, str(uuid.uuid4()), payment=payment)
+        submitted = await self._coordinator.submit(order, str(uuid.uuid4()), payment=payment)
         job_id = submitted.job_id
         created = self._clock.now() // 1000
         writer = Writer(kind.style, job_id, created, self._name(asked), asked.include_usage)
@@ -103,6 +115,13 @@ class OpenAiRoutes:
                 return json_response(writer.reply(results[0]), headers=headers)
         except (Refused, DispatchError) as error:
             raise about_job(error, headers | await self._settled(job_id)) from None
+
+    def _owned(self, request: web.Request, order: Order) -> Order:
+        """The order of whoever's key came with it, if one did."""
+        if (caller := self._access.caller(request)) is not None:
+            return replace(order, user_id=caller)
+        self._access.act_as(request, order.user_id)
+        return order
 
     async def _settled(self, job_id: str) -> dict[str, str]:
         """What a reply says of the job's payment, where that can be read at the moment."""

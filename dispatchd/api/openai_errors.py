@@ -14,8 +14,8 @@ from dispatchd.api.errors import (
     STATUS,
     Handler,
     code_of,
+    headers_of,
     json_response,
-    retry_after,
     sentence_of,
 )
 from dispatchd.core.errors import (
@@ -28,6 +28,7 @@ from dispatchd.core.errors import (
     TooMany,
     TooManyOpenPayments,
     TooSlow,
+    Unauthorized,
     UnsupportedMediaType,
 )
 
@@ -45,7 +46,14 @@ _UNSUPPORTED = "unsupported_parameter"
 _NO_MODEL = "model_not_found"
 _NO_WORKER = "no_eligible_worker"
 _SERVER_ERROR = 500
-_TYPES = MappingProxyType({404: "not_found_error", 409: "conflict_error", 429: "rate_limit_error"})
+_TYPES = MappingProxyType(
+    {
+        401: "authentication_error",
+        404: "not_found_error",
+        409: "conflict_error",
+        429: "rate_limit_error",
+    }
+)
 _FIELD = re.compile(r"(?P<field>\w[\w.\[\]]*)(?:: | is missing| must )")
 
 
@@ -93,7 +101,7 @@ def no_such_model(name: str, known: list[str]) -> Refused:
     """A model that nobody has; where there is none at all, one may come."""
     if not known:
         sentence = "No worker with a model is online now: send the request again later"
-        return Refused(Problem(503, sentence, _NO_WORKER), retry_after(NoEligibleWorker()))
+        return Refused(Problem(503, sentence, _NO_WORKER), headers_of(NoEligibleWorker()))
     sentence = f"The model {name!r} does not exist: those here are {', '.join(known)}"
     return Refused(Problem(404, sentence, _NO_MODEL, "model"))
 
@@ -139,7 +147,14 @@ CODES = MappingProxyType(
 """The codes that only these routes give: status and meaning."""
 
 SHARED_CODES = (
-    *(Invalid.code, TooSlow.code, "too_large", UnsupportedMediaType.code, TooMany.code),
+    *(
+        Invalid.code,
+        Unauthorized.code,
+        TooSlow.code,
+        "too_large",
+        UnsupportedMediaType.code,
+        TooMany.code,
+    ),
     *(StoreUnavailable.code, Stopping.code, INTERNAL),
     *(TooManyOpenPayments.code, FacilitatorAway.code),
 )
@@ -186,7 +201,7 @@ def _hinted(sentence: str, code: str) -> str:
 
 def about_job(error: DispatchError | Refused, headers: dict[str, str]) -> Refused:
     """What went wrong once there was a job; the headers say of which, and how it was paid."""
-    own = error.headers if isinstance(error, Refused) else retry_after(error)
+    own = error.headers if isinstance(error, Refused) else headers_of(error)
     return Refused(problem_of(error), headers | (own or {}))
 
 
@@ -199,7 +214,7 @@ def shaped(handler: Handler) -> Handler:
         except Refused as error:
             return _reply(error.problem, error.headers)
         except DispatchError as error:
-            return _reply(problem_of(error), retry_after(error))
+            return _reply(problem_of(error), headers_of(error))
         except web.HTTPException as error:
             code = code_of(error.status)
             return _reply(Problem(error.status, _hinted(sentence_of(error), code), code))

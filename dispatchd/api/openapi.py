@@ -17,6 +17,14 @@ _REF = "#/components/schemas/{name}"
 _RETRIED = (429, 503)
 _PAYMENT_REQUIRED = "402"
 _INTERNAL = 500
+_UNAUTHORIZED = 401
+_API_KEY = "apiKey"
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A user's API key. Who has none needs none, unless the node demands one.",
+}
+_CHALLENGE = {"description": "Always `Bearer`.", "schema": {"type": "string"}}
 _RETRY_AFTER = {
     "description": "Seconds after which to try again.",
     "schema": {"type": "integer", "minimum": 1},
@@ -43,7 +51,7 @@ def document(network: Network) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in dict.fromkeys(each.group for each in OPERATIONS)],
         "paths": paths,
-        "components": {"schemas": _components()},
+        "components": {"schemas": _components(), "securitySchemes": {_API_KEY: _BEARER}},
     }
 
 
@@ -135,6 +143,8 @@ def _operation(operation: Operation, shapes: dict[Any, Json]) -> Json:
     }
     if operation.about:
         described["description"] = operation.about
+    if operation.keyed:
+        described["security"] = [{}, {_API_KEY: []}]
     if operation.body is not None:
         content = {"application/json": {"schema": _shape(operation.body, shapes)}}
         described["requestBody"] = {"required": True, "content": content}
@@ -194,6 +204,8 @@ def _error_reply(status: int, codes: list[str], schema: Json) -> Json:
         "description": ", ".join(codes),
         "content": {"application/json": {"schema": schema}},
     }
+    if status == _UNAUTHORIZED:
+        return reply | {"headers": {"WWW-Authenticate": _CHALLENGE}}
     return reply | ({"headers": {"Retry-After": _RETRY_AFTER}} if status in _RETRIED else {})
 
 

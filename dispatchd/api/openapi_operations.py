@@ -7,7 +7,7 @@ from msgspec import Struct
 from dispatchd.api import openapi_shapes as shapes
 from dispatchd.api.openai_errors import CODES, JOB_ID_HEADER, MODEL_CODES, SHARED_CODES
 from dispatchd.api.openai_schema import ChatCall, TextCall
-from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate
+from dispatchd.api.schema import Commit, Policy, TrustClaim, TrustCreate, UserCreate
 from dispatchd.core.chain import SEQUENCE_MAX, Bundle, EntryPage, SignedRoot
 from dispatchd.core.job import JobStatus, JobType
 
@@ -26,7 +26,10 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """One method of one path. Its errors are given by status, those of OpenAI's shape by code."""
+    """One method of one path. Its errors are given by status, those of OpenAI's shape by code.
+
+    `keyed`: an API key may be needed, or makes a difference.
+    """
 
     method: str
     path: str
@@ -43,6 +46,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     error: Any = shapes.Error
     codes: tuple[str, ...] = ()
     sold: bool = False
+    keyed: bool = False
 
 
 _ID = Parameter(
@@ -105,6 +109,7 @@ _JOB = Parameter(
 _USER = Parameter(
     name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
 )
+_WORKER = Parameter(name="provider_pubkey", shape=TEXT, required=True, about="The worker's key.")
 _REPLAY = ("Idempotent-Replay", "`true` where the job was committed before with this key.")
 _JOB_ID = (JOB_ID_HEADER, "The job that the call has become.")
 _MODEL = Parameter(name="id", place="path", shape=TEXT, required=True, about="The model's name.")
@@ -133,7 +138,8 @@ def _commit(tier: str) -> Operation:
         reply=shapes.Committed,
         headers=(_REPLAY,),
         sold=True,
-        errors=(*_BODY_ERRORS, 409, 422, 429, 503),
+        keyed=True,
+        errors=(*_BODY_ERRORS, 401, 409, 422, 429, 503),
     )
 
 
@@ -157,6 +163,7 @@ def _completion(path: str, summary: str, body: Any, reply: Any) -> Operation:
         error=shapes.OpenAiError,
         codes=(*CODES, *SHARED_CODES),
         sold=True,
+        keyed=True,
     )
 
 
@@ -170,13 +177,16 @@ OPERATIONS = (
     _commit("cheap"),
     _get(
         *("/v1/jobs", "Jobs", "PUBLIC jobs, the newest first", shapes.JobList),
+        about="With an API key, its user's PRIVATE jobs are among them.",
         parameters=_LIST,
-        errors=(400, 503),
+        keyed=True,
+        errors=(400, 401, 503),
     ),
     _get(
         *("/v1/jobs/{id}", "Jobs", "A job, at once or when it ends", shapes.Job),
         parameters=(_ID, _WAIT),
-        errors=(400, 404, 503),
+        keyed=True,
+        errors=(400, 401, 404, 503),
     ),
     Operation(
         method="delete",
@@ -186,19 +196,22 @@ OPERATIONS = (
         about="The job ends as `failed` with `cancelled`; 409 where it has ended otherwise.",
         parameters=(_ID,),
         reply=shapes.Job,
-        errors=(404, 409, 503),
+        keyed=True,
+        errors=(401, 404, 409, 503),
     ),
     _get(
         *("/v1/jobs/{id}/events", "Jobs", "A job's life as server-sent events", TEXT),
         about="`status`, `delta` and at last `done` with the job; each event has an `id`.",
         parameters=(_ID, _LAST_EVENT),
         media_types=("text/event-stream",),
-        errors=(404, 429, 503),
+        keyed=True,
+        errors=(401, 404, 429, 503),
     ),
     _get(
         *("/v1/jobs/{id}/explain", "Jobs", "Why a job waits", shapes.Explanation),
         parameters=(_ID,),
-        errors=(404, 503),
+        keyed=True,
+        errors=(401, 404, 503),
     ),
     _get(
         *("/v1/receipts", "Receipts", "The chain of receipts, from its beginning", EntryPage),
@@ -221,7 +234,8 @@ OPERATIONS = (
             " it to the root. 409 where the job has not completed."
         ),
         parameters=(_JOB,),
-        errors=(404, 409, 503),
+        keyed=True,
+        errors=(401, 404, 409, 503),
     ),
     _completion("/v1/chat/completions", "Answer a chat", ChatCall, shapes.ChatReply),
     _completion("/v1/completions", "Answer a prompt", TextCall, shapes.TextReply),
@@ -243,13 +257,18 @@ OPERATIONS = (
         body=TrustCreate,
         status=201,
         reply=shapes.Code,
-        errors=(*_BODY_ERRORS, 503),
+        keyed=True,
+        errors=(*_BODY_ERRORS, 401, 503),
     ),
     Operation(
         method="post",
         path="/v1/trust/claim",
         group="Trust",
         summary="Pair a worker with the user of a code",
+        about=(
+            "`signature` is optional: the worker's, in base64, over `dispatchd pairing claim v1`,"
+            " the code and the key in lower case, each on a line of its own. A wrong one is a 400."
+        ),
         body=TrustClaim,
         reply=shapes.Claimed,
         errors=(*_BODY_ERRORS, 429, 503),
@@ -258,7 +277,37 @@ OPERATIONS = (
         *("/v1/trust/list", "Trust", "The workers that a user is paired with"),
         shapes.ProviderList,
         parameters=(_USER,),
-        errors=(400, 503),
+        keyed=True,
+        errors=(400, 401, 503),
+    ),
+    Operation(
+        method="delete",
+        path="/v1/trust",
+        group="Trust",
+        summary="End a user's trust in a worker",
+        about="The worker keeps what it is doing, and gets no other PRIVATE job of this user.",
+        parameters=(_USER, _WORKER),
+        reply=shapes.Unpaired,
+        keyed=True,
+        errors=(400, 401, 404, 503),
+    ),
+    Operation(
+        method="post",
+        path="/v1/users",
+        group="Users",
+        summary="Make a user's API key",
+        about=(
+            "The key is shown once. From then on the user needs it. Making another one takes the"
+            " present one (409 without), which is then void. A first one is made for anybody on a"
+            " testnet, elsewhere for the operator (401 for others): `operator_signature` is the"
+            " coordinator key's, in base64, over `dispatchd user key v1`, that key in hex and the"
+            " `user_id`, each on a line of its own."
+        ),
+        body=UserCreate,
+        status=201,
+        reply=shapes.UserKey,
+        keyed=True,
+        errors=(*_BODY_ERRORS, 401, 409, 429, 503),
     ),
     _get("/v1/workers", "Node", "The workers that are connected", shapes.WorkerList, errors=(503,)),
     _get("/v1/health", "Node", "How the node is", shapes.Health),

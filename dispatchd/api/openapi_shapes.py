@@ -192,6 +192,20 @@ class ProviderList(Struct):
     providers: list[Provider]
 
 
+class Unpaired(Struct):
+    """A pairing that has ended."""
+
+    user_id: str
+    provider_pubkey: Key
+
+
+class UserKey(Struct):
+    """A user's API key, which is not shown again."""
+
+    user_id: str
+    api_key: str
+
+
 class Error(Struct):
     """Every error. `code` is stable; `error` is a sentence, or a word the protocol fixes."""
 

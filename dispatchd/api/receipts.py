@@ -3,6 +3,7 @@
 import msgspec
 from aiohttp import web
 
+from dispatchd.api.access import Access
 from dispatchd.api.body import whole_number
 from dispatchd.api.errors import guarded, raw_response
 from dispatchd.coordinator.chain import Chain
@@ -16,8 +17,9 @@ _PAGE_DEFAULT = 50
 class ReceiptRoutes:
     """The routes under /v1/receipts."""
 
-    def __init__(self, coordinator: Coordinator, chain: Chain) -> None:
+    def __init__(self, coordinator: Coordinator, chain: Chain, access: Access) -> None:
         self._coordinator = coordinator
+        self._access = access
         self._chain = chain
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -36,6 +38,7 @@ class ReceiptRoutes:
 
     async def _bundle(self, request: web.Request) -> web.Response:
         job = await self._coordinator.get(request.match_info["job_id"].lower())
+        self._access.read(request, job)
         return _reply(await self._chain.bundle(job))
 
 

@@ -159,6 +159,14 @@ class TrustClaim(Struct, frozen=True):
 
     pairing_code: str
     provider_pubkey: KeyHex
+    signature: str | None = None
+
+
+class UserCreate(Struct, frozen=True):
+    """The body that asks for an API key."""
+
+    user_id: UserId
+    operator_signature: str | None = None
 
 
 _PAYLOADS: MappingProxyType[JobType, type[LlmPayload | TaskPayload]] = MappingProxyType(

@@ -5,6 +5,7 @@ import re
 
 from aiohttp import web
 
+from dispatchd.api.access import Access
 from dispatchd.api.errors import guarded
 from dispatchd.api.job_view import JobView
 from dispatchd.api.sse import KEEP_ALIVE, send_events
@@ -18,8 +19,9 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 class StreamRoutes:
     """The live view of one job."""
 
-    def __init__(self, coordinator: Coordinator, view: JobView) -> None:
+    def __init__(self, coordinator: Coordinator, view: JobView, access: Access) -> None:
         self._coordinator = coordinator
+        self._access = access
         self._view = view
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -28,7 +30,7 @@ class StreamRoutes:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         job_id = request.match_info["id"].lower()
-        await self._coordinator.get(job_id)
+        self._access.read(request, await self._coordinator.get(job_id))
         news = self._coordinator.follow(job_id, _place(request))
         return await send_events(request, (await self._event(each) async for each in news))
 

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "quote": ("quote:quote", "Ask what a job costs."),
         "workers": ("workers:workers", "List the workers that are connected."),
         "trust": ("trust:trust", "Pair users with the workers that may see their PRIVATE jobs."),
+        "keys": ("keys:keys", "API keys, with which users show who they are."),
         "wallet": ("wallet:wallet", "Development wallets, and simulated money for them."),
         "pay": ("pay:pay", "Send a request to any x402 server, and pay for it once."),
         "receipt": ("receipt:receipt", "Show, keep and check the receipts of jobs."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatchd.cli.options import log_to_stderr, with_options
-from dispatchd.config import RUN_OPTIONS, run_config
+from dispatchd.config import RUN_OPTIONS, RunConfig, run_config
 from dispatchd.node import Running, run_node, run_until_stopped
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
@@ -51,7 +51,7 @@ def announce(running: Running) -> None:
         ]
     lines += [
         *_worker_lines(running),
-        *_exposure(config.host, [served.port for served in running.networks]),
+        *_exposure(config, [served.port for served in running.networks]),
         "Try it:",
         *_try_it(running, url),
         f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
@@ -117,13 +117,17 @@ def _worker_lines(running: Running) -> list[str]:
     ]
 
 
-def _exposure(host: str, ports: list[int]) -> list[str]:
-    if host in _LOOPBACK:
+def _exposure(config: RunConfig, ports: list[int]) -> list[str]:
+    if config.host in _LOOPBACK:
         return []
-    where = "every network this machine is on" if host in _EVERYWHERE else host
+    where = "every network this machine is on" if config.host in _EVERYWHERE else config.host
+    opened = f"{_named(ports)} open to {where}"
+    if config.require_keys:
+        return [f"  open      {opened}: workers join freely, jobs need an API key."]
     return [
-        f"  WARNING   {_named(ports)} open to {where}: anyone there can submit jobs, read",
-        "            results by id and join as a worker.",
+        f"  WARNING   {opened}: anyone there can join as a worker,",
+        "            submit jobs, read and cancel jobs by id, and make pairing codes, in the name",
+        "            of any user that has no API key. --require-keys asks everybody for one.",
     ]
 
 

@@ -58,3 +58,16 @@ def list_pairings(user_id: str, url: str, *, as_json: bool) -> None:
         return
     rows = [[one.get("provider_pubkey"), one.get("paired_at")] for one in answer["providers"]]
     say_table(("WORKER", "PAIRED"), rows)
+
+
+@trust.command()
+@click.argument("user_id")
+@click.argument("provider_pubkey")
+@with_coordinator
+def remove(user_id: str, provider_pubkey: str, url: str, *, as_json: bool) -> None:
+    """End a user's trust in a worker; it gets no other PRIVATE job of that user.
+
+    Example: dispatchd trust remove alice 96956bc4cfe04565…
+    """
+    answer = ask(url, lambda coordinator: coordinator.unpair(user_id, provider_pubkey))
+    (say_json if as_json else say_facts)(answer)

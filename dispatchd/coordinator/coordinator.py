@@ -11,6 +11,7 @@ from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seat, Seats
+from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import (
@@ -48,6 +49,7 @@ class Coordinator:
         matching: Matching,
         work: Work,
         feed: Feed,
+        users: Users,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -59,6 +61,7 @@ class Coordinator:
         self._matching = matching
         self._work = work
         self._feed = feed
+        self.users = users
         self._clock = clock
         self._limits = limits
         self._guesses = Guesses(limits)
@@ -141,8 +144,8 @@ class Coordinator:
         return job, explain(job, self._seats, self._clock.now(), self._limits)
 
     async def list_jobs(self, wanted: JobFilter) -> list[Job]:
-        """PUBLIC jobs, the newest first."""
-        return await self._jobs.list_public(wanted)
+        """PUBLIC jobs and those of `private_of`, the newest first."""
+        return await self._jobs.list_jobs(wanted)
 
     async def get(self, job_id: str) -> Job:
         """A job by its id; raises `NotFound`."""
@@ -150,6 +153,11 @@ class Coordinator:
         if job is None:
             raise NotFound("Job not found")
         return job
+
+    async def look(self, job_id: str) -> Job:
+        """A job for what stays the same of it, such as whose it is; raises `NotFound`."""
+        held = self._seats.under_way.get(job_id)
+        return await self.get(job_id) if held is None else held.job
 
     async def workers(self) -> list[tuple[Seat, WorkerRecord]]:
         """The workers that are connected, each with its record."""
@@ -186,6 +194,13 @@ class Coordinator:
             self._seats.trust(seat, pairing.user_id)
             self._matching.trusted(seat)
         return pairing
+
+    async def unpair(self, user_id: str, provider_pubkey: str) -> None:
+        """Ends a user's trust in a worker, which keeps the jobs that it has; raises `NotFound`."""
+        if not await self._trust.remove(user_id, provider_pubkey):
+            raise NotFound("The user is not paired with this worker")
+        if (seat := self._seats.with_key(provider_pubkey)) is not None:
+            self._seats.distrust(seat, user_id, self._clock.now())
 
     async def pairings_of(self, user_id: str) -> list[Pairing]:
         """The workers that a user is paired with."""

@@ -131,6 +131,12 @@ class Seats:
         seat.users.add(user_id)
         self._by_user.setdefault(user_id, {})[seat] = None
 
+    def distrust(self, seat: Seat, user_id: str, now: Millis) -> None:
+        """A user is no longer paired with the worker."""
+        seat.users.discard(user_id)
+        self._distrust(user_id, seat)
+        self._last_left.update({(kind, user_id): now for kind in seat.card.capabilities})
+
     def trusted_by(self, user_id: str) -> list[Seat]:
         """The seats of workers that a user is paired with."""
         return list(self._by_user.get(user_id, ()))

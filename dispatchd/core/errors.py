@@ -35,6 +35,12 @@ class NotFound(DispatchError):
     code = "not_found"
 
 
+class Unauthorized(DispatchError):
+    """An API key is needed that did not come with the request."""
+
+    code = "unauthorized"
+
+
 class PairingRefused(DispatchError):
     """A pairing code that cannot be claimed; the message is the protocol's reason."""
 

@@ -226,6 +226,8 @@ class JobFilter(Struct, frozen=True):
     status: JobStatus | None = None
     after: str | None = None
     limit: int = 50
+    private_of: str | None = None
+    """The user whose PRIVATE jobs may be among them."""
 
 
 class IdempotencyKey(Struct, frozen=True):

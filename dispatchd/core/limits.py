@@ -45,6 +45,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Wrong pairing codes from one address in a minute."""
     wrong_codes_max: int = 200
     """Wrong pairing codes from everywhere in a minute."""
+    new_users_per_address_max: int = 20
+    """Users that may get their first API key from one address in a minute."""
     backend_start_seconds: float = 300
     """A backend may take so long before the first text of a job."""
     backend_silence_seconds: float = 60

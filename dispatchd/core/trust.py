@@ -5,6 +5,11 @@ from msgspec import Struct
 from dispatchd.core.job import Millis
 
 
+def claim_text(code: str, provider_pubkey: str) -> bytes:
+    """What a worker signs to show that it claims a code itself; its key in lower-case hex."""
+    return f"dispatchd pairing claim v1\n{code}\n{provider_pubkey}".encode()
+
+
 class PairingCode(Struct, frozen=True):
     """A code with which a worker's owner can claim a user's trust until it expires."""
 

@@ -11,7 +11,9 @@ from urllib.parse import quote as escaped
 import msgspec
 from msgspec import Struct
 
+from dispatchd.core.apikey import operator_text
 from dispatchd.core.chain import Bundle, EntryPage, SignedRoot
+from dispatchd.core.keys import KeyPair
 from dispatchd.sdk.errors import (
     BadReply,
     CommitLost,
@@ -20,6 +22,7 @@ from dispatchd.sdk.errors import (
     InvalidRequest,
     NotFound,
     NoTrustedWorker,
+    Unauthorized,
     Unreachable,
 )
 from dispatchd.sdk.http import Http, Pace, Reply, Request, sentence_of
@@ -28,7 +31,9 @@ from dispatchd.wire.events import Event, EventTooLong, events_of
 
 _CREATED = 201
 _PAYMENT_REQUIRED = 402
-_REFUSALS: Mapping[int, type[InvalidRequest]] = MappingProxyType({404: NotFound, 409: Conflict})
+_REFUSALS: Mapping[int, type[InvalidRequest]] = MappingProxyType(
+    {401: Unauthorized, 404: NotFound, 409: Conflict}
+)
 _OURS = "dispatchd"
 _T = TypeVar("_T")
 
@@ -99,7 +104,7 @@ class CoordinatorClient:
             asked = time.monotonic()
             try:
                 job = await self._look(job_id)
-            except NotFound:
+            except (NotFound, Unauthorized):
                 raise
             except InvalidRequest:
                 if not self._long_polls:
@@ -155,6 +160,22 @@ class CoordinatorClient:
         """Makes the worker with that key one of those that the code's user trusts."""
         body = {"pairing_code": code, "provider_pubkey": provider_pubkey}
         return await self._post("/v1/trust/claim", body)
+
+    async def unpair(self, user_id: str, provider_pubkey: str) -> dict[str, Any]:
+        """Ends a user's trust in a worker; raises `NotFound` where there is none."""
+        params = {"user_id": user_id, "provider_pubkey": provider_pubkey}
+        return (await self._ok(Request("DELETE", "/v1/trust", params))).object
+
+    async def create_key(self, user_id: str, operator: KeyPair | None = None) -> dict[str, Any]:
+        """A user's API key, which a second call does not give again.
+
+        `operator` is the coordinator's own key, for nodes that make first keys for nobody else.
+        Raises `Conflict` where the user has a key and it is not the one that this client shows.
+        """
+        body = {"user_id": user_id}
+        if operator is not None:
+            body["operator_signature"] = operator.sign(operator_text(operator.public_hex, user_id))
+        return await self._post("/v1/users", body)
 
     async def faucet(self, address: str, amount: int) -> dict[str, Any]:
         """Simulated money, in atomic units, from a node that simulates payments."""

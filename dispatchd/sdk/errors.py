@@ -20,6 +20,10 @@ class NotFound(InvalidRequest):
     """The coordinator knows no such job."""
 
 
+class Unauthorized(InvalidRequest):
+    """The coordinator wants an API key, of the user whom the request concerns."""
+
+
 class Conflict(InvalidRequest):
     """The job has ended otherwise, or a key stands for another job already."""
 

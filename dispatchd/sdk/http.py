@@ -15,6 +15,7 @@ from yarl import URL
 
 from dispatchd import __version__
 from dispatchd.core.address import http_address
+from dispatchd.sdk.apikey import checked_key
 from dispatchd.sdk.errors import BadReply, InvalidRequest, NetworkFailed, Overloaded, Unreachable
 from dispatchd.wire.retry_after import retry_seconds
 
@@ -81,11 +82,18 @@ class Reply(Struct, frozen=True):
 
 
 class Http:
-    """Requests to one address on a session that somebody else opens and closes."""
+    """Requests to one address on a session that somebody else opens and closes.
 
-    def __init__(self, base: str, session: aiohttp.ClientSession) -> None:
+    Each shows `api_key`, if there is one; no other address is ever asked, so nobody else sees it.
+    """
+
+    def __init__(
+        self, base: str, session: aiohttp.ClientSession, api_key: str | None = None
+    ) -> None:
         self.base = base_of(base)
         self._session = session
+        key = checked_key(api_key)
+        self._shown = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def ask(
         self, request: Request, pauses: tuple[float, ...], may_repeat: MayRepeat | None = None
@@ -118,7 +126,7 @@ class Http:
                 URL(self.base + request.path, encoded=True),
                 params=dict(request.params),
                 json=request.body,
-                headers=dict(request.headers),
+                headers=self._shown | dict(request.headers),
                 # A redirected commit would show a PRIVATE job to whoever it is redirected to.
                 allow_redirects=False,
             ) as response:

@@ -36,6 +36,9 @@ class ComputeRouter:
     never more than was quoted, and never anew while the first payment might be taken. Whatever is
     wrong with a payment is a `PaymentError` and goes nowhere else; neither does a job that fails
     while the fate of its payment is unknown, since it might be paid for twice then.
+
+    `api_key` shows the coordinators who the user is: one key for all of them, or one by name, as
+    in `coordinator_urls`. Unless it is given it is `DISPATCHD_API_KEY`; an empty one is none.
     """
 
     def __init__(
@@ -44,13 +47,14 @@ class ComputeRouter:
         preferred_hosted: str | None = None,
         payer: Payer | None = None,
         *,
+        api_key: str | Mapping[str, str] | None = None,
         hosted: HostedAccounts | None = None,
         pace: Pace | None = None,
     ) -> None:
         accounts = HostedAccounts.from_environment() if hosted is None else hosted
         if preferred_hosted is not None:
             accounts = replace(accounts, preferred=preferred_hosted)
-        self._routes = Routes(coordinator_urls, accounts, payer, pace or Pace())
+        self._routes = Routes(coordinator_urls, accounts, payer, pace or Pace(), api_key)
 
     @staticmethod
     def sync(
@@ -58,12 +62,20 @@ class ComputeRouter:
         preferred_hosted: str | None = None,
         payer: Payer | None = None,
         *,
+        api_key: str | Mapping[str, str] | None = None,
         hosted: HostedAccounts | None = None,
         pace: Pace | None = None,
     ) -> "BlockingRouter":
         """The same methods, blocking."""
         return BlockingRouter(
-            ComputeRouter(coordinator_urls, preferred_hosted, payer, hosted=hosted, pace=pace)
+            ComputeRouter(
+                coordinator_urls,
+                preferred_hosted,
+                payer,
+                api_key=api_key,
+                hosted=hosted,
+                pace=pace,
+            )
         )
 
     async def run_llm(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from dispatchd.sdk import Payer
+from dispatchd.sdk.apikey import keys_by_chain
 from dispatchd.sdk.coordinator import CoordinatorClient
 from dispatchd.sdk.errand import Errand
 from dispatchd.sdk.errors import HostedFailed, InvalidRequest, JobTimeout, NetworkFailed
@@ -22,9 +23,15 @@ class Routes:
     """The coordinators by network, and the accounts that PUBLIC orders may fall back to."""
 
     def __init__(
-        self, urls: Mapping[str, str], hosted: HostedAccounts, payer: Payer | None, pace: Pace
+        self,
+        urls: Mapping[str, str],
+        hosted: HostedAccounts,
+        payer: Payer | None,
+        pace: Pace,
+        api_key: str | Mapping[str, str] | None = None,
     ) -> None:
         self._urls = {name: base_of(url) for name, url in urls.items()}
+        self._keys = keys_by_chain(api_key, urls)
         self._hosted = hosted
         self._payer = payer
         self._pace = pace
@@ -92,7 +99,7 @@ class Routes:
         url = self._url(chain)
         session = self._shared or new_session()
         try:
-            client = CoordinatorClient(Http(url, session), self._pace)
+            client = CoordinatorClient(Http(url, session, self._keys.get(chain)), self._pace)
             yield Errand(client, order, self._payer, route=f"decentralized:{chain}")
         finally:
             if session is not self._shared:

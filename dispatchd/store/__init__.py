@@ -72,8 +72,8 @@ class JobStore(Protocol):
         """A job by its id."""
         ...
 
-    async def list_public(self, wanted: JobFilter) -> list[Job]:
-        """PUBLIC jobs, the newest first; an unknown `after` gives none."""
+    async def list_jobs(self, wanted: JobFilter) -> list[Job]:
+        """PUBLIC jobs and those of `private_of`, the newest first; none behind an unknown one."""
         ...
 
     async def count_waiting(self) -> int:
@@ -235,6 +235,21 @@ class ChainStore(Protocol):
         ...
 
 
+class UserStore(Protocol):
+    """Users who have an API key."""
+
+    async def all(self) -> dict[str, bytes]:
+        """The digest of each user's key."""
+        ...
+
+    async def put_key(self, user_id: str, digest: bytes, former: bytes | None, at: Millis) -> bool:
+        """Stores a user's key by its digest, in the place of a `former` one if there is one.
+
+        False, and nothing is changed, where the user's key is not `former`.
+        """
+        ...
+
+
 class TrustStore(Protocol):
     """Pairing codes and pairings."""
 
@@ -246,10 +261,14 @@ class TrustStore(Protocol):
         """Uses a code up; raises `PairingRefused` with `invalid_code` and the like."""
         ...
 
+    async def remove(self, user_id: str, provider_pubkey: str) -> bool:
+        """Ends a pairing; whether there was one."""
+        ...
+
     async def pairings_of(self, user_id: str) -> list[Pairing]:
         """The workers that a user trusts, in the order of pairing."""
         ...
 
     async def users_of(self, provider_pubkey: str) -> list[str]:
-        """The users that trust a worker."""
+        """The users that trust a worker. Comes after every write that was asked for before it."""
         ...

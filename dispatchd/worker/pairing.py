@@ -6,6 +6,8 @@ import aiohttp
 from yarl import URL
 
 from dispatchd.core.clock import Clock
+from dispatchd.core.keys import KeyPair
+from dispatchd.core.trust import claim_text
 
 log = logging.getLogger(__name__)
 
@@ -13,10 +15,14 @@ _RETRY_SECONDS = 3.0
 _HTTP = {"ws": "http", "wss": "https"}
 
 
-async def claim_code(url: URL, code: str, public_hex: str, clock: Clock) -> None:
-    """Claims the code and says in the log what came of it."""
+async def claim_code(url: URL, code: str, key: KeyPair, clock: Clock) -> None:
+    """Claims the code, signed by the worker's key, and says in the log what came of it."""
     address = url.with_scheme(_HTTP.get(url.scheme, url.scheme)).join(URL("/v1/trust/claim"))
-    body = {"pairing_code": code, "provider_pubkey": public_hex}
+    body = {
+        "pairing_code": code,
+        "provider_pubkey": key.public_hex,
+        "signature": key.sign(claim_text(code, key.public_hex)),
+    }
     async with aiohttp.ClientSession() as session:
         while True:
             try:

@@ -19,7 +19,7 @@ POSTS = (COMMIT, "/v1/jobs/commit/fast", "/v1/trust/create", "/v1/trust/claim")
 GETS = ("/v1/health", "/v1/quote?job_type=TASK", "/v1/jobs/x", "/v1/trust/list?user_id=a", "/")
 UNKNOWN = (
     *("/v1", "/v1/", "/v2/health", "/v1/health/", "/v1/quote/x", "/v1/job", "/v1/jobs/"),
-    *("/v1/jobs/x/y", "/v1/jobs/commit/free", "/v1/trust", "/v1/trust/revoke", "//v1/health"),
+    *("/v1/jobs/x/y", "/v1/jobs/commit/free", "/v1/trust/none", "/v1/trust/revoke", "//v1/health"),
     *("/favicon.ico", "/%ff", "/%00", "/../etc/passwd", "/v1/health%20"),
 )
 HEAD = b"POST /v1/jobs/commit/fast HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

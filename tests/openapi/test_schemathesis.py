@@ -31,10 +31,10 @@ CHECKS = [
     negative_data_rejection,
 ]
 # What is well formed may still be refused here: a PRIVATE job without its worker, a wrong code,
-# a model that nobody has.
+# a model that nobody has, a pairing that there is not, a user that has a key.
 PICKY = (
     *("/v1/jobs/commit/fast", "/v1/jobs/commit/cheap", "/v1/trust/claim"),
-    *("/v1/chat/completions", "/v1/completions"),
+    *("/v1/chat/completions", "/v1/completions", "/v1/trust", "/v1/users"),
 )
 ANSWER: dict[str, object] = {"text": "", "model": "m", "prompt_tokens": 1, "completion_tokens": 0}
 EXAMPLES = settings(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Market
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.core.job import Tier
@@ -79,6 +80,7 @@ async def running_node(
     limits: Limits | None = None,
     port: int = 0,
     opening: OpenShop | None = None,
+    rules: KeyRules | None = None,
 ) -> AsyncIterator[Node]:
     """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
     limits = limits or Limits()
@@ -91,7 +93,10 @@ async def running_node(
         chain = await open_chain(store.chain, database)
         parts = Coordination.over(store, chain, clock, limits, shop)
         await parts.prepare()
-        edge = Edge(parts.coordinator, parts.work, chain, MONAD, clock, limits, market)
+        edge = Edge(
+            *(parts.coordinator, parts.work, chain, MONAD, clock, limits, market),
+            rules or KeyRules(),
+        )
         tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
         try:
             async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:

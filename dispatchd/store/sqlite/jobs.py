@@ -178,17 +178,18 @@ class SqliteJobs:
         found = await self._select("WHERE id = ?", job_id)
         return found[0] if found else None
 
-    async def list_public(self, wanted: JobFilter) -> list[Job]:
-        """PUBLIC jobs, the newest first."""
+    async def list_jobs(self, wanted: JobFilter) -> list[Job]:
+        """PUBLIC jobs and those of `private_of`, the newest first."""
         conditions = {
             "user_id = ?": wanted.user_id,
             f"{_SHOWN_STATUS} = ?": wanted.status,
             "seq < (SELECT seq FROM jobs WHERE id = ?)": wanted.after,
         }
         given = {sql: value for sql, value in conditions.items() if value is not None}
-        where = " AND ".join(("privacy = 'PUBLIC'", *given))
+        where = " AND ".join(("(privacy = 'PUBLIC' OR user_id = ?)", *given))
         return await self._select(
-            f"WHERE {where} ORDER BY seq DESC LIMIT ?", *given.values(), wanted.limit
+            f"WHERE {where} ORDER BY seq DESC LIMIT ?",
+            *(wanted.private_of, *given.values(), wanted.limit),
         )
 
     async def count_waiting(self) -> int:

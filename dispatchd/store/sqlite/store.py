@@ -15,6 +15,7 @@ from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.ledger import SqliteLedger
 from dispatchd.store.sqlite.payments import SqlitePayments
 from dispatchd.store.sqlite.trust import SqliteTrust
+from dispatchd.store.sqlite.users import SqliteUsers
 
 
 class SqliteStore(Struct, frozen=True):
@@ -25,6 +26,7 @@ class SqliteStore(Struct, frozen=True):
     ledger: SqliteLedger
     payments: SqlitePayments
     chain: SqliteChain
+    users: SqliteUsers
 
 
 @asynccontextmanager
@@ -40,6 +42,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
                 SqliteLedger(writer, reader),
                 SqlitePayments(writer, reader),
                 SqliteChain(writer, reader),
+                SqliteUsers(writer, reader),
             )
     finally:
         lock.release()

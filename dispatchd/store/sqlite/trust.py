@@ -1,5 +1,6 @@
 """Pairing codes and pairings in SQLite."""
 
+import hmac
 import sqlite3
 
 from dispatchd.core.errors import PairingRefused
@@ -7,16 +8,18 @@ from dispatchd.core.job import Millis
 from dispatchd.core.trust import Pairing, PairingCode
 from dispatchd.store.sqlite.groups import Grouped
 
-_FIND_CODE = "SELECT user_id, expires_at, claimed_at FROM pairing_codes WHERE code = ?"
+_HASHED_UNDER = "SELECT secret FROM pairing_secret"
+_FIND_CODE = "SELECT user_id, expires_at, claimed_at FROM pairing_codes WHERE code_hash = ?"
 _ADD_CODE = (
-    "INSERT INTO pairing_codes VALUES (?, ?, ?, NULL) ON CONFLICT (code) DO UPDATE SET"
+    "INSERT INTO pairing_codes VALUES (?, ?, ?, NULL) ON CONFLICT (code_hash) DO UPDATE SET"
     " user_id = excluded.user_id, expires_at = excluded.expires_at, claimed_at = NULL"
     " WHERE expires_at <= ?"
 )
-_CLAIM = "UPDATE pairing_codes SET claimed_at = ? WHERE code = ?"
+_CLAIM = "UPDATE pairing_codes SET claimed_at = ? WHERE code_hash = ?"
 _PAIR = (
     "INSERT INTO pairings VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET paired_at = excluded.paired_at"
 )
+_UNPAIR = "DELETE FROM pairings WHERE user_id = ? AND provider_pubkey = ?"
 
 
 class SqliteTrust:
@@ -28,19 +31,29 @@ class SqliteTrust:
 
     async def add_code(self, code: PairingCode, now: Millis) -> bool:
         """Stores a code; one of the same letters that has expired is forgotten."""
-        values = (code.code, code.user_id, code.expires_at, now)
-        return await self._write(lambda db: db.execute(_ADD_CODE, values).rowcount == 1)
+
+        def add(db: sqlite3.Connection) -> bool:
+            values = (_hash(db, code.code), code.user_id, code.expires_at, now)
+            return db.execute(_ADD_CODE, values).rowcount == 1
+
+        return await self._write(add)
 
     async def claim_code(self, code: str, provider_pubkey: str, now: Millis) -> Pairing:
         """Uses a code up and pairs its user with the worker, in one transaction."""
 
         def claim(db: sqlite3.Connection) -> Pairing:
-            user_id = _open_code(db, code, now)
-            db.execute(_CLAIM, (now, code))
+            code_hash = _hash(db, code)
+            user_id = _open_code(db, code_hash, now)
+            db.execute(_CLAIM, (now, code_hash))
             db.execute(_PAIR, (user_id, provider_pubkey, now))
             return Pairing(user_id, provider_pubkey, now)
 
         return await self._write(claim)
+
+    async def remove(self, user_id: str, provider_pubkey: str) -> bool:
+        """Ends a pairing; whether there was one."""
+        values = (user_id, provider_pubkey)
+        return await self._write(lambda db: db.execute(_UNPAIR, values).rowcount == 1)
 
     async def pairings_of(self, user_id: str) -> list[Pairing]:
         """The workers that a user trusts."""
@@ -52,15 +65,21 @@ class SqliteTrust:
         return [Pairing(*row) for row in rows]
 
     async def users_of(self, provider_pubkey: str) -> list[str]:
-        """The users that trust a worker."""
+        """The users that trust a worker; one who has just ended that is not among them."""
         sql = "SELECT user_id FROM pairings WHERE provider_pubkey = ?"
-        rows = await self._read(lambda db: db.execute(sql, (provider_pubkey,)).fetchall())
+        rows = await self._write(lambda db: db.execute(sql, (provider_pubkey,)).fetchall())
         return [user_id for (user_id,) in rows]
 
 
-def _open_code(db: sqlite3.Connection, code: str, now: Millis) -> str:
+def _hash(db: sqlite3.Connection, code: str) -> bytes:
+    """How a code is found: nobody who guesses knows which hashes are near one another."""
+    (secret,) = db.execute(_HASHED_UNDER).fetchone()
+    return hmac.digest(secret, code.encode(), "sha256")
+
+
+def _open_code(db: sqlite3.Connection, code_hash: bytes, now: Millis) -> str:
     """The user of a code that can be claimed; raises `PairingRefused` with the reason."""
-    found = db.execute(_FIND_CODE, (code,)).fetchone()
+    found = db.execute(_FIND_CODE, (code_hash,)).fetchone()
     if found is None:
         raise PairingRefused("invalid_code")
     user_id, expires_at, claimed_at = found

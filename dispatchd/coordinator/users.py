@@ -1,0 +1,75 @@
+"""Users who have an API key: whose a key is, and who must show one."""
+
+import hmac
+
+from dispatchd.coordinator.allowance import Allowance
+from dispatchd.core.apikey import digest_of, new_key
+from dispatchd.core.clock import Clock
+from dispatchd.core.errors import Conflict, TooMany
+from dispatchd.core.limits import Limits
+from dispatchd.store import UserStore
+
+_SECONDS = 60
+
+
+class Users:
+    """The users that are protected, in memory as well, since every commit asks.
+
+    This process alone writes to the store, and here alone to its users.
+    """
+
+    def __init__(self, store: UserStore, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._clock = clock
+        self._fresh = Allowance(limits.new_users_per_address_max, _SECONDS)
+        self._digests: dict[str, bytes] = {}
+        self._owners: dict[bytes, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    async def prepare(self) -> None:
+        """Looks at who has a key, before anybody can ask."""
+        self._digests = await self._store.all()
+        self._owners = {digest: user_id for user_id, digest in self._digests.items()}
+
+    def protected(self, user_id: str) -> bool:
+        """Whether a user has a key, without which nobody speaks for it."""
+        return user_id in self._digests
+
+    def of(self, key: str) -> str | None:
+        """Whose key that is; None for one that nobody has."""
+        digest = digest_of(key)
+        user_id = self._owners.get(digest)
+        if user_id is None or not hmac.compare_digest(self._digests[user_id], digest):
+            return None
+        return user_id
+
+    async def make_key(self, user_id: str, caller: str | None, address: str | None) -> str:
+        """A user's new key, which nobody can read again; a former one is void from now on.
+
+        `caller` is the user whose key came with the request. Raises `Conflict` where the user has a
+        key and it did not come, and `TooMany` after too many new users from one address; the
+        operator comes from None.
+        """
+        former = self._digests.get(user_id)
+        if former is not None and caller != user_id:
+            raise Conflict("The user has an API key; making another one takes that key")
+        if former is None and address is not None:
+            self._count(address)
+        key = new_key()
+        digest = digest_of(key)
+        if not await self._store.put_key(user_id, digest, former, self._clock.now()):
+            raise Conflict("The user has been given another API key at this moment")
+        if former is not None:
+            del self._owners[former]
+        self._digests[user_id] = digest
+        self._owners[digest] = user_id
+        return key
+
+    def _count(self, address: str) -> None:
+        now = self._clock.now()
+        pause = self._fresh.seconds_until_free(address, now)
+        if pause > 0:
+            raise TooMany("Too many new users from this address; try again later", pause)
+        self._fresh.note(address, now)
