@@ -93,7 +93,7 @@ def test_json(models: Run) -> None:
 def test_show(models: Run) -> None:
     shown = models("show", "demo-chat").stdout
     assert "kind            llm" in shown
-    assert "precision" not in shown
+    assert "precision       int8" in shown
     missing = models("show", "smollm2-135m")
     assert missing.returncode == 2
     assert "dispatchd models pull smollm2-135m" in missing.stderr
