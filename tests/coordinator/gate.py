@@ -22,7 +22,6 @@ _READS = frozenset(
         "pairings_of",
         "records",
         "replay",
-        "users_of",
         "waiting",
         "waiting_lanes",
     }
