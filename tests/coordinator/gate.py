@@ -22,7 +22,6 @@ _READS = frozenset(
         "pairings_of",
         "records",
         "replay",
-        "users_of",
         "waiting",
         "waiting_lanes",
     }
@@ -68,7 +67,7 @@ class Gate:
 
     def over(self, store: SqliteStore) -> SqliteStore:
         """The same store behind the gate."""
-        parts = (store.jobs, store.trust, store.payments)
+        parts = (store.jobs, store.trust, store.payments, store.users)
         return cast("SqliteStore", _All(*(_Gated(part, self) for part in parts)))
 
     @property
@@ -148,3 +147,4 @@ class _All:
     jobs: _Gated
     trust: _Gated
     payments: _Gated
+    users: _Gated

@@ -155,8 +155,7 @@ async def test_a_pairing_made_while_the_worker_joins_counts(world: World) -> Non
     peer = world.peers[0]
     joining = world.spawn(world.join(peer, mentions=False))
     await breathe()
-    reads = world.gate._reads
-    await world.gate._let_happen(reads)  # users_of
+    await world.gate._let_happen(world.gate._writes)  # users_of, which keeps to their order
     key = peer.key.public_hex
     pairing = asyncio.ensure_future(
         world.parts.coordinator.claim_code((await code).code, key, "::1")
