@@ -75,7 +75,7 @@ def _goes_on(text: str, end: int) -> bool:
     last, after = text[end - 1], text[end : end + _NEAR_CHARS]
     if last in "\n。！？｡!?؟۔।॥‽":
         return False
-    if after.lstrip()[:1].islower():
+    if _is_small(after.lstrip()[:1]):
         return True
     if last not in ".…":
         return False
@@ -87,3 +87,8 @@ def _goes_on(text: str, end: int) -> bool:
     if _ORDINAL.search(before) and _MONTH.match(after):
         return True
     return _ABBREVIATION.search(before) is not None and _STARTER.match(after) is None
+
+
+def _is_small(letter: str) -> bool:
+    """Whether a sentence would not begin with it; Georgian ones begin with small letters, too."""
+    return letter.islower() and letter.title() != letter

@@ -37,6 +37,7 @@ def texts(text: str) -> list[str]:
         ("كيف حالك؟ أنا بخير.", ["كيف حالك؟", "أنا بخير."]),
         ("Am 3. Mai kam er z.B. um 9. Ende.", ["Am 3. Mai kam er z.B. um 9.", "Ende."]),
         ("El Sr. López vino. Fin.", ["El Sr. López vino.", "Fin."]),
+        ("ეს ერთია. ის ორია. The End", ["ეს ერთია.", "ის ორია.", "The End"]),
         ("", []),
     ],
 )

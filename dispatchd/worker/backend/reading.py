@@ -121,7 +121,7 @@ class Reading:
             self._texts.append(choice.delta.content)
         if choice.finish_reason in _CUT_OFF:
             raise BackendFailed(Trouble.BROKEN, "it gave the text up")
-        self._finish = choice.finish_reason
+        self._finish = choice.finish_reason or None  # LocalAI sends "" before the end
 
     def _failure(self, error: ErrorObject | str) -> BackendFailed:
         if isinstance(error, str):

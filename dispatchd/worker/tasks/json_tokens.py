@@ -19,8 +19,9 @@ _TOKEN = re.compile(
         (?P<mark>[\[\]{}(),:])
       | (?:[ubUB](?=['"]))?+(?:
             (?P<double>"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))
-          | (?P<single>'(?:[^'\\\n]++|\\.|'(?!\s*+(?:[,:\]})/\#]|\Z)))*+(?:'|\\?\Z))
-          | (?P<curly>“[^”\n]*+”)
+          | (?P<single>'(?:[^'\\\n]++|\\.|'(?!\s*+(?:[,:\]})/\#]|\Z)))*+
+              (?:'(?P<closed>)|\\?\Z|(?=\n)))
+          | (?P<curly>“[^”\n]*+”?+)
         )
       | (?P<number>-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)
       | (?P<word>-?[^\W\d][\w$.-]*+|\$[\w$.-]++)
@@ -96,6 +97,12 @@ def read_token(text: str, position: int) -> Token:
         case "end":
             return Token(END, found.start(group), "")
         case "junk":
+            return Token(JUNK, end, "")
+        # A quote that its line does not close opens nothing. It ends where the reading ended, or
+        # each of many such quotes would be read to the end of their line uncounted.
+        case "single" if found["closed"] is None and end < len(text):
+            return Token(JUNK, end, "")
+        case "curly" if source[-1] != "”":
             return Token(JUNK, end, "")
         case _:
             return _string(source, end)

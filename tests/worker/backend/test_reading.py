@@ -41,6 +41,12 @@ def test_every_servers_stream_is_read_however_it_is_cut(
     assert read(*parts) == (TEXT, WHOLE)
 
 
+def test_an_empty_reason_to_finish_is_none() -> None:
+    said = [chunk({"content": text}, "") for text in TEXTS]
+    assert read(*said, chunk({}, "stop"), DONE)[0] == TEXT
+    assert failed(*said).said == "it broke off"
+
+
 def test_letters_come_as_soon_as_their_event_is_whole() -> None:
     reading = Reading()
     said = "".join(chunk({"content": "é"}).decode()).encode()

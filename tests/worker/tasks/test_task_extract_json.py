@@ -12,7 +12,7 @@ from dispatchd.core.ecma import ecma_json
 from dispatchd.worker.tasks import json_scan
 from dispatchd.worker.tasks.extract_json import extract_json
 from dispatchd.worker.tasks.json_scan import DEPTH_MAX, READINGS_MAX, find_json
-from dispatchd.worker.tasks.json_tokens import Token, read_token
+from dispatchd.worker.tasks.json_tokens import JUNK, Token, read_token
 
 STRINGS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = (
@@ -195,6 +195,7 @@ def test_near_misses_are_made_good(text: str, expected: list[object]) -> None:
         '{"a"} {"a" 1} {a: b} [01] [1 2] [1,,2] {"a":1,,} [,] {,} {"a": [}',
         '["and then the quotation goes on',
         "[ { ( [",
+        "['a\nb'] {'a\n': 1} [“a\nb”] {“a”: “b}",
         '{"a": {"b":',
     ],
 )
@@ -254,7 +255,19 @@ HOSTILE = [
     ("(" * 100_000, 0),
     # Each bracket in a string reads on to the far end, where it breaks.
     ('["[1 /* ",/* */' * 5_000 + "1," * 50_000 + "!", 0),
+    # Each quote is read to the end of its line, which does not close it.
+    ("['a" * 40_000 + "\n", 0),
+    ("['\\'" * 30_000 + "\n", 0),
+    ("[“" * 50_000 + "\n", 0),
+    ("{“a" * 40_000, 0),
 ]
+
+
+@pytest.mark.parametrize("opening", ["'", "'it's ", "u'", "“", '"'])
+def test_a_quote_that_nothing_closes_ends_where_its_reading_did(opening: str) -> None:
+    token = read_token(f"{opening}aaaa\n[1]", 0)
+    assert token.kind == JUNK
+    assert token.end >= len(opening) + 4
 
 
 @pytest.mark.parametrize(

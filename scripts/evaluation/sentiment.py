@@ -13,9 +13,9 @@ import numpy.typing as npt
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import Classifier, load_classifier
 from dispatchd.worker.tasks.keywords import classify_by_keywords
-from scripts.evaluate.sentiment_texts import given
+from scripts.evaluation.sentiment_texts import given
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+TEXTS = "sentiment_test.jsonl.gz"
 _LABELS = ("negative", "neutral", "positive")
 _TITLES = {
     "goemotions_test": "GoEmotions, test part",
@@ -41,15 +41,18 @@ class _Set(NamedTuple):
     labels: list[str]
 
 
-def tables(data: Path | None = None, model: Path | None = None) -> list[str]:
-    """Lines of Markdown; `data` is the folder with the held-out texts, `model` the classifier's."""
-    classifier = load_classifier(model or find(DEFAULT_CLASSIFIER).path)
-    lines = _by_hand(classifier)
-    folder = data or DATA
-    if not (folder / "sentiment_test.jsonl.gz").is_file():
-        return [*lines, "", f"The data folder is missing ({folder}), so nothing else can be said."]
-    sets = _sets(folder)
-    return [*_accuracies(classifier, sets), "", *_calibration(classifier, sets), "", *lines]
+def tables(data: Path) -> list[str]:
+    """The card's tables, those over the held-out texts only where they are in the data folder."""
+    classifier = load_classifier(find(DEFAULT_CLASSIFIER).path)
+    by_hand = "\n".join(_by_hand(classifier))
+    if not (data / TEXTS).is_file():
+        return [by_hand]
+    sets = _sets(data)
+    return [
+        "\n".join(_accuracies(classifier, sets)),
+        "\n".join(_calibration(classifier, sets)),
+        by_hand,
+    ]
 
 
 def _accuracies(classifier: Classifier, sets: list[_Set]) -> list[str]:
@@ -118,7 +121,7 @@ def _by_hand(classifier: Classifier) -> list[str]:
 
 
 def _sets(data: Path) -> list[_Set]:
-    with gzip.open(data / "sentiment_test.jsonl.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(data / TEXTS, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     sets = [
         _Set(

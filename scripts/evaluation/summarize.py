@@ -29,11 +29,11 @@ class Row(msgspec.Struct, frozen=True):
     reference: str
 
 
-def tables(data: Path | None) -> list[str]:
-    """The table over our own texts, and with the data the one over the books held out."""
+def tables(data: Path) -> list[str]:
+    """The table over our own texts, and where the data are the one over the books held out."""
     rows = [row for row in own_texts() if row.reference]
     found = [f"Texts of our own ({len(rows)}):\n\n{table(rows, ROOMS[:1])}"]
-    if data is not None:
+    if (data / SUMMARIES).is_file():
         rows = held_out(data)
         shown = table(rows, ROOMS)
         found.append(f"Chapters of books never trained on ({len(rows)}):\n\n{shown}")
