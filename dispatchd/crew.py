@@ -11,6 +11,7 @@ from dispatchd import __version__
 from dispatchd.config import WorkerConfig
 from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock
+from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
 from dispatchd.engine.catalog import (
@@ -80,7 +81,7 @@ class Crew:
         executors: dict[JobType, Executor],
         models: tuple[str, ...],
         language: _Language | None,
-        opened: asyncio.Event,
+        settled: asyncio.Event,
     ) -> None:
         self.key = key
         self.card = card
@@ -90,7 +91,8 @@ class Crew:
         self._lock = lock  # is held for as long as this lives, as is what the language model has
         self._language = language
         self._opening: Opening | None = None
-        self._opened = opened
+        self._opened = asyncio.Event()
+        self._settled = settled
 
     async def open(self) -> str | None:
         """Opens the language model, and lets its jobs begin; says what runs where.
@@ -98,12 +100,15 @@ class Crew:
         None where there is none to open. Raises what kept it from being opened.
         """
         words = None
-        if self._language is not None:
-            self._opening = self._language.open()
-            model = await self._opening.model()
-            self.executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
-            words = f"{model.name} on {model.device}"
-        self._opened.set()
+        try:
+            if self._language is not None:
+                self._opening = self._language.open()
+                model = await self._opening.model()
+                self.executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
+                words = f"{model.name} on {model.device}"
+            self._opened.set()
+        finally:
+            self._settled.set()
         return words
 
     async def opened(self) -> None:
@@ -123,9 +128,12 @@ class Crew:
         await worker.run((slots,))
 
     def close(self) -> None:
-        """Gives up what is not open yet."""
+        """Gives up what is not open yet, and ends the engine."""
         if self._opening is not None:
             self._opening.stop()
+        llm = self.executors.get(JobType.LLM_INFER)
+        if isinstance(llm, LlmExecutor):
+            llm.close()
 
 
 def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
@@ -138,12 +146,13 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
     runs_models = JobType.LLM_INFER in config.capabilities and backend is None
     language = _language(config) if runs_models else None
     executors: dict[JobType, Executor] = {}
-    opened = asyncio.Event()
+    settled = asyncio.Event()  # whether the language model has come, or never will
 
     async def author() -> Author:
-        await opened.wait()
-        llm = executors[JobType.LLM_INFER]
-        assert isinstance(llm, LlmExecutor)  # noqa: S101 # backends are no authors
+        await settled.wait()
+        llm = executors.get(JobType.LLM_INFER)
+        if not isinstance(llm, LlmExecutor):
+            raise ExecutionFailed("language_model_unusable")
         return llm
 
     models: list[str] = []
@@ -179,7 +188,7 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         version=__version__,
         models=served,
     )
-    return Crew(key, lock, worker_card, executors, tuple(models), language, opened)
+    return Crew(key, lock, worker_card, executors, tuple(models), language, settled)
 
 
 def _language(config: WorkerConfig) -> _Language:

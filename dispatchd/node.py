@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib import import_module
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec import Struct
 
@@ -56,6 +56,7 @@ _SIGNAL_EXIT = 128
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 Part = Callable[[], Coroutine[Any, Any, None]]
+_T = TypeVar("_T")
 
 
 class Coordination(Struct, frozen=True):
@@ -195,7 +196,9 @@ async def run_node(
     async with AsyncExitStack() as running:
         crew = None
         if config.worker is not None:
-            crew = await running.enter_async_context(_hired(config.worker, clock, config.limits))
+            hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
+            if (crew := await _unless_stopped(hiring, stop)) is None:
+                return
         branches = [
             await running.enter_async_context(_branch(each, config, crew, clock))
             for each in config.networks
@@ -222,6 +225,18 @@ async def _hired(config: WorkerConfig, clock: Clock, limits: Limits) -> AsyncIte
         yield crew
 
 
+async def _unless_stopped(work: Coroutine[Any, Any, _T], stop: asyncio.Event) -> _T | None:
+    """What comes of the work; None where it was not done when `stop` was set, and so was ended."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait({working})
+
+
 @asynccontextmanager
 async def _opening(
     crew: Crew | None, announce_model: Callable[[str], None], stop: asyncio.Event
@@ -237,9 +252,13 @@ async def _opening(
             stop.set()
             raise
 
-    opening = asyncio.create_task(open_model(crew)) if crew is not None else None
-    yield
-    if opening is not None:
+    if crew is None:
+        yield
+        return
+    opening = asyncio.create_task(open_model(crew))
+    try:
+        yield
+    finally:
         opening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await opening
@@ -269,10 +288,11 @@ async def _branch(
             opening = selling.open_shop(network.payments, store, clock, config.limits)
             shop = await opened.enter_async_context(opening)
         here = await _prepared(store, network, config.limits, clock, shop)
-        parts = here.running
+        parts, places = here.running, list[Part]()
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, config.limits)
-            parts += [source.run, partial(crew.work, source, clock)]
+            parts.append(source.run)
+            places.append(partial(crew.work, source, clock))
         market = Market() if shop is None else shop.market
         edge = Edge(
             here.coordinator,
@@ -284,7 +304,11 @@ async def _branch(
             market,
             KeyRules(required=config.require_keys, open=config.testnet and not config.require_keys),
         )
-        async with edge.listening(config.host, network.port) as port, _together(parts):
+        async with (
+            edge.listening(config.host, network.port) as port,
+            _together(parts),
+            _together(places),  # ends first: nobody may claim a job for a seat that has been left
+        ):
             notice = None if shop is None else shop.notice
             yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
 
@@ -302,7 +326,10 @@ async def run_worker(
     """
     clock = SystemClock()
     url = coordinator_url(config.coordinator)
-    async with _hired(config.worker, clock, config.limits) as crew:
+    async with AsyncExitStack() as running:
+        hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
+        if (crew := await _unless_stopped(hiring, stop)) is None:
+            return
         source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
         parts: list[Part] = [
             partial(_once_opened, crew, source.run),

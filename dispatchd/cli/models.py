@@ -14,6 +14,7 @@ from dispatchd.engine.library import Library
 from dispatchd.engine.precision import PRECISIONS
 from dispatchd.engine.short_names import SHORT_NAMES
 
+_KILOBYTE = 1_000
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1_000_000_000
 
@@ -23,7 +24,8 @@ _with_precision = click.option(
     type=click.Choice(PRECISIONS, case_sensitive=False),
     default="auto",
     show_default=True,
-    help="How weights are rounded; auto is int8. int4 is smaller, and faster for single jobs.",
+    help="How weights are rounded; auto is int8, or fp16 where a GPU works. int4 is smaller, and"
+    " faster for single jobs.",
 )
 
 
@@ -161,6 +163,8 @@ def facts_of(card: ModelCard) -> dict[str, Any]:
 
 def size(count: int) -> str:
     """Bytes as people read them."""
+    if count < _MEGABYTE / 10:
+        return f"{count / _KILOBYTE:.0f} kB"
     if count < _GIGABYTE:
         return f"{count / _MEGABYTE:.1f} MB"
     return f"{count / _GIGABYTE:.2f} GB"
@@ -202,10 +206,17 @@ def _list_available(*, as_json: bool) -> None:
 
 
 def _line(card: ModelCard) -> str:
-    parameters = f"{card.parameters / _MEGABYTE:.1f} M parameters" if card.parameters else ""
-    facts = [card.kind, size(card.bytes_on_disk), parameters, card.precision]
+    facts = [card.kind, size(card.bytes_on_disk), _parameters(card.parameters), card.precision]
     if card.context_tokens:
         facts.append(f"context {card.context_tokens} tokens")
     if card.name == DEFAULT_LLM:
         facts.append("default")
     return f"{card.name:16} {', '.join(fact for fact in facts if fact)}"
+
+
+def _parameters(count: int | None) -> str:
+    if not count:
+        return ""
+    if count < _MEGABYTE / 10:
+        return f"{count:,} parameters"
+    return f"{count / _MEGABYTE:.1f} M parameters"

@@ -10,7 +10,7 @@ import click
 from dispatchd.cli.models import size
 from dispatchd.cli.terminal import tell
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import ModelCard, describe, plain_name
+from dispatchd.engine.catalog import ModelCard, describe, embedded, plain_name
 from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library
@@ -62,6 +62,8 @@ def prepare(
                 library, card, chosen_precision(precision, working_device()), reach
             )
     folder = Path(model).expanduser()
+    if not folder.is_dir() and any(card.name == model for card in embedded()):
+        raise Unusable(f"{model} is embedded, and prepared already.")
     if not folder.is_dir():
         raise Unusable(
             f"There is no pulled model and no folder {model!r}: dispatchd models list shows those"

@@ -63,7 +63,10 @@ class Copies:
 
 def _state(folder: Path) -> str:
     """Changes whenever one of the folder's files is another one."""
-    files = sorted(file for file in folder.iterdir() if file.is_file())
+    # Hidden ones, such as the listing that a pull writes anew each time, are no part of the model.
+    files = sorted(
+        file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")
+    )
     facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return repr(facts)
 

@@ -105,6 +105,13 @@ class Library:
         """Where the published files of that commit are or will be."""
         return self._sources(repo) / commit
 
+    def source_of(self, card: ModelCard) -> Path | None:
+        """The published files that a prepared model was made from, where they are here."""
+        if not (card.repo and card.revision):
+            return None
+        source = self.source(card.repo, card.revision)
+        return source if source.is_dir() else None
+
     def sources(self, repo: str) -> list[Path]:
         """The commits of which files are here, the latest pull first."""
         folders = [folder for folder in self._sources(repo).glob("*/") if folder.is_dir()]

@@ -57,8 +57,8 @@ def prepare_again(
     library: Library, card: ModelCard, precision: Precision, progress: Callable[[float], None]
 ) -> ModelCard:
     """Prepares a pulled model anew, from the files that were pulled; Unusable if they are gone."""
-    source = library.source(card.repo, card.revision) if card.repo and card.revision else None
-    if source is None or not source.is_dir():
+    source = library.source_of(card)
+    if source is None:
         again = f"dispatchd models pull {card.repo}" if card.repo else "prepare its folder again"
         raise Unusable(f"What {card.name} was made from is not here any more: {again}.")
     library.check_room(prepared_bytes(read_architecture(source), precision))

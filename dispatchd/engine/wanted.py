@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from dispatchd.core.errors import Unusable
 from dispatchd.engine import Device
 from dispatchd.engine.batch.load import is_prepared
-from dispatchd.engine.catalog import ModelCard, describe, find, plain_name
+from dispatchd.engine.catalog import ModelCard, describe, find, is_embedded, plain_name
 from dispatchd.engine.folder import check_folder
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import LanguageModel, load_language_model
@@ -50,7 +50,7 @@ def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) 
     """
     card = find(name_or_path, library.home)
     if card.kind != "llm":
-        raise Unusable(f"{card.name} is no language model: it only tells texts apart.")
+        raise Unusable(f"{card.name} is a {card.kind}, no language model: give another --model.")
     if card.layout == "safetensors":
         return _from_weights(library, card, chosen_precision(asked, device))
     if asked != "auto" and asked != card.precision:
@@ -110,8 +110,13 @@ def _weights_of(library: Library, card: ModelCard, asked: Precision) -> ModelCar
             f"{card.name} is an ONNX export, which runs as it is: leave --precision away, or name"
             " its published weights."
         )
-    source = library.source(card.repo, card.revision) if card.repo and card.revision else None
-    if source is None or not source.is_dir():
+    if is_embedded(card.path):
+        raise Unusable(
+            f"{card.name} is embedded as {card.precision} alone: leave --precision away, or give"
+            " another --model."
+        )
+    source = library.source_of(card)
+    if source is None:
         again = f"dispatchd models pull {card.repo}" if card.repo else "prepare its folder again"
         raise Unusable(
             f"{card.name} is prepared as {card.precision}, and what it was made from is not here to"

@@ -35,6 +35,12 @@ class LlmExecutor:
         self._model = model
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="engine")
 
+    def close(self) -> None:
+        """Ends what runs, with `cancelled`, and the engine's threads."""
+        if isinstance(self._model, Batcher):
+            self._model.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def run(self, payload: str) -> AsyncGenerator[str | Output]:
         """Yields text as it is generated, then `{"text", "model", …}`."""
         spare_seed = secrets.randbits(_SEED_BITS)

@@ -52,8 +52,8 @@ class TaskExecutor:
     async def _written(self, request: TaskRequest, field: str) -> dict[str, Any]:
         if self._author is None:
             raise ExecutionFailed(
-                f"no_language_model: {field} needs a worker with a larger language model than the"
-                " embedded one",
+                f"no_language_model: {field} needs a worker that runs a language model itself,"
+                " and a larger one than the embedded",
                 final=True,
             )
         return await written(request, await self._author())

@@ -70,7 +70,17 @@ async def _fields(asked: TaskRequest, author: Author) -> dict[str, Any]:
         raise ExecutionFailed(
             "output_too_long: the schema's JSON did not come to an end", final=True
         )
-    return {"extracted": [json.loads(generation.text)], "count": 1, "model": author.name}
+    return {"extracted": [_value(generation.text)], "count": 1, "model": author.name}
+
+
+def _value(text: str) -> Any:
+    """What the JSON says; a grammar lets through what Python's numbers and stack cannot hold."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ExecutionFailed(
+            "output_too_large: the schema's JSON cannot be read", final=True
+        ) from None
 
 
 def _turns(system: str, text: str) -> tuple[Message, ...]:

@@ -94,6 +94,11 @@ def test_show(models: Run) -> None:
     shown = models("show", "demo-chat").stdout
     assert "kind            llm" in shown
     assert "precision       int8" in shown
+    small = models("show", "summarizer").stdout
+    assert " kB\n" in small
+    assert "precision" not in small
+    assert ", 2,030 parameters" in models("list").stdout
+    assert "embedded, and prepared already" in models("prepare", "demo-chat").stderr
     missing = models("show", "smollm2-135m")
     assert missing.returncode == 2
     assert "dispatchd models pull smollm2-135m" in missing.stderr

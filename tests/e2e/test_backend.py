@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.client import LLM, Client
 from tests.support.machines import Machines, Place
+from tests.support.process import free_port
 
 MODEL = "demo-chat"
 
@@ -43,6 +44,18 @@ def test_a_node_puts_another_nodes_model_to_work(tmp_path: Path, place: Place) -
                 Client(node.url()).workers(1)
                 check(node.url(), behind.url())
                 assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("place", Place)
+def test_a_signal_ends_the_wait_for_a_backend(tmp_path: Path, place: Place) -> None:
+    machines = Machines(tmp_path)
+    base = ("--backend", "openai", "--base-url", f"http://127.0.0.1:{free_port()}/v1")
+    started = machines.run(*base) if place is Place.NEAR else machines.worker("127.0.0.1", *base)
+    with started as process:
+        process.err.wait_for("waiting for the backend")
+        assert process.stop() == 0
+        process.close()
+        assert "Traceback" not in process.err.text
 
 
 def check(url: str, behind: str) -> None:

@@ -22,6 +22,7 @@ from tests.support.published import published
 
 REPO, NAME = "someone/Tiny-Chat", "Tiny-Chat"
 READY = f"{NAME} on cpu is ready"
+SUMMARY = TASK | {"task_type": "summarize", "mode": "abstractive"}
 
 
 @pytest.fixture
@@ -102,6 +103,23 @@ def test_a_signal_stops_a_node_that_prepares(
         Client(node.url()).until(job_id, "completed")
 
 
+def test_a_signal_ends_a_task_that_waits_for_the_model(
+    machines: Machines, tmp_path: Path, weights: Path
+) -> None:
+    """Its place asks for no other job from a seat that has been left."""
+    options = ("--model", str(weights), "--grace", "0.1")
+    with held_up(library(tmp_path), weights), machines.run(*options) as node:
+        client = Client(node.url())
+        job_id = client.commit(SUMMARY)
+        client.until(job_id, "assigned")
+        node.err.wait_for("waiting")
+        assert node.stop() == 0
+        node.close()
+        assert "Traceback" not in node.err.text
+    with machines.run(*options) as node:
+        assert Client(node.url()).until(job_id, "completed")["result"]["model"] == NAME
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs program: strace")
 def test_a_node_killed_as_it_prepares_leaves_nothing_that_counts_as_whole(
     tmp_path: Path, weights: Path
@@ -151,17 +169,23 @@ def test_a_damaged_model_ends_the_node_and_is_prepared_again(
 def test_weights_that_are_damaged_end_the_node(
     machines: Machines, tmp_path: Path, weights: Path
 ) -> None:
-    stored = bytearray((weights / "model.safetensors").read_bytes())
-    stored[-100:] = b"\xff" * 100  # numbers that are none
-    (weights / "model.safetensors").write_bytes(stored)
-    with machines.run("--model", str(weights)) as node:
-        node.url()
+    whole = (weights / "model.safetensors").read_bytes()
+    damaged = whole[:-100] + b"\xff" * 100  # numbers that are none
+    (weights / "model.safetensors").write_bytes(damaged)
+    with machines.run("--model", str(weights), "--grace", "3600") as node:
+        with held_up(library(tmp_path), weights):
+            client = Client(node.url())
+            job_id = client.commit(SUMMARY)
+            client.until(job_id, "assigned")  # what waits for the model alone holds nothing up
         assert node.popen.wait(60) == 2
         node.close()
     assert "not finite" in node.err.text.splitlines()[-1]
     assert "Traceback" not in node.err.text
     left = library(tmp_path).copies.home.iterdir()
     assert [path for path in left if path.is_dir()] == []
+    (weights / "model.safetensors").write_bytes(whole)
+    with machines.run("--model", str(weights)) as node:
+        Client(node.url()).until(job_id, "completed")
 
 
 def test_a_model_in_use_is_not_removed(machines: Machines, tmp_path: Path, weights: Path) -> None:

@@ -10,7 +10,13 @@ import pytest
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.batch.batcher import Batcher
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, DEFAULT_LLM, describe, find
+from dispatchd.engine.catalog import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_LLM,
+    DEFAULT_SUMMARIZER,
+    describe,
+    find,
+)
 from dispatchd.engine.library import Library
 from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.prepare.manifest import read_manifest, verify
@@ -112,6 +118,7 @@ def test_a_pulled_model_runs_as_it_was_prepared_unless_asked_otherwise(
     batcher = opened(wanted)
     assert (batcher.name, batcher.determinism.precision) == ("tiny", "int8")
     assert describe(wanted.folder).repo == REPO
+    (library.source(REPO, COMMIT) / ".listing.json").touch()  # as a further pull does
     assert look_for(library, "tiny", "int8", "cpu").weights is None
     assert find("tiny", library.home).precision == "int4"
 
@@ -131,11 +138,22 @@ def test_another_precision_needs_what_the_model_was_made_from(
 
 def test_what_runs_as_it_is(library: Library) -> None:
     wanted = look_for(library, DEFAULT_LLM, "auto", "cpu")
-    assert (wanted.name, wanted.weights, wanted.prepared) == (DEFAULT_LLM, None, False)
+    assert (wanted.name, wanted.weights, wanted.prepared) == (DEFAULT_LLM, None, True)
+    assert look_for(library, DEFAULT_LLM, "int8", "cpu") == wanted
+    with pytest.raises(Unusable, match="embedded as int8 alone"):
+        look_for(library, DEFAULT_LLM, "fp32", "cpu")
+    for name, kind in ((DEFAULT_CLASSIFIER, "classifier"), (DEFAULT_SUMMARIZER, "summarizer")):
+        with pytest.raises(Unusable, match=f"{name} is a {kind}, no language model"):
+            look_for(library, name, "auto", "cpu")
+
+
+def test_an_export_runs_as_it_is(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    write(folder)
+    (folder / "model.safetensors").rename(folder / "model.onnx")  # it is not opened yet
+    assert look_for(library, str(folder), "auto", "cpu") == Wanted("export", folder)
     with pytest.raises(Unusable, match="ONNX export, which runs as it is"):
-        look_for(library, DEFAULT_LLM, "int8", "cpu")
-    with pytest.raises(Unusable, match="no language model"):
-        look_for(library, DEFAULT_CLASSIFIER, "auto", "cpu")
+        look_for(library, str(folder), "int8", "cpu")
 
 
 def test_what_can_be_refused_at_once_is(

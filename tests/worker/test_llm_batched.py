@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,18 @@ async def run(executor: LlmExecutor, **payload: Any) -> tuple[list[str], dict[st
     *pieces, output = [step async for step in executor.run(json.dumps(payload))]
     assert isinstance(output, Output)
     return [str(piece) for piece in pieces], output.value
+
+
+async def test_closing_it_ends_the_engine(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    executor = LlmExecutor(open_batcher(prepare_small(tmp_path), threads=1, slots=2), parallel=2)
+    running = asyncio.create_task(run(executor, prompt="gas", max_tokens=10**6, ignore_eos=True))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(executor.close)
+    with pytest.raises(ExecutionFailed, match="cancelled"):
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await running
+    assert not {each.name for each in set(threading.enumerate()) - before} & {"engine"}
 
 
 async def test_text_comes_in_pieces_and_then_the_whole(

@@ -11,7 +11,7 @@ import pytest
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.engine.batch.batcher import Batcher
 from dispatchd.engine.batch.load import open_batcher
-from dispatchd.engine.catalog import DEFAULT_LLM, DEFAULT_SUMMARIZER, find
+from dispatchd.engine.catalog import DEFAULT_SUMMARIZER, find
 from dispatchd.engine.generate import Generation, TextModel, load_text_model
 from dispatchd.engine.request import TextRequest
 from dispatchd.engine.salience import load_salience
@@ -21,6 +21,7 @@ from dispatchd.worker.task import TaskExecutor
 from dispatchd.worker.tasks.extract_json import extract_json
 from dispatchd.worker.tasks.summarize import summarize
 from dispatchd.worker.written import Author
+from tests.support.plain_model import write_plain
 from tests.support.small_model import prepare_small
 
 TASKS: dict[str, Any] = {
@@ -78,8 +79,8 @@ def batcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Batcher]:
 
 
 @pytest.fixture(scope="module")
-def plain() -> TextModel:
-    return load_text_model(find(DEFAULT_LLM).path, threads=1)
+def plain(tmp_path_factory: pytest.TempPathFactory) -> TextModel:
+    return load_text_model(write_plain(tmp_path_factory.mktemp("plain")), threads=1)
 
 
 @pytest.fixture(params=["batcher", "plain"])
@@ -164,3 +165,11 @@ async def test_json_that_comes_to_no_end_is_no_result(
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 5000}
     with pytest.raises(ExecutionFailed, match="output_too_long"):
         await run(author, task_type="extract_json", input="x", schema=schema)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000 + "]" * 100_000])
+async def test_json_that_cannot_be_read_fails_for_good(text: str) -> None:
+    asked = {"task_type": "extract_json", "input": TEXT, "schema": {}}
+    with pytest.raises(ExecutionFailed, match="output_too_large") as caught:
+        await run(Says(text), **asked)
+    assert caught.value.final

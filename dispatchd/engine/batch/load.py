@@ -103,11 +103,12 @@ def _tokens(model: ModelFolder, manifest: Manifest, token_bytes: int, bytes_max:
 def _memory(
     session: Session, manifest: Manifest, shape: CacheShape, slots: int, tokens: int, *, apart: bool
 ) -> tuple[Pool, Readout]:
-    if not apart:
-        pool = HostPool(shape, slots=slots, tokens=tokens)
-        return pool, HostReadout(slots=slots, vocab_size=manifest.vocab_size)
-    kinds = import_module("dispatchd.engine.batch.device")  # with onnx, which nothing else needs
     try:
+        if not apart:
+            pool = HostPool(shape, slots=slots, tokens=tokens)
+            return pool, HostReadout(slots=slots, vocab_size=manifest.vocab_size)
+        # with onnx, which nothing else needs
+        kinds = import_module("dispatchd.engine.batch.device")
         return (
             kinds.DevicePool(session, shape, slots=slots, tokens=tokens),
             kinds.DeviceReadout(session, slots=slots, vocab_size=manifest.vocab_size),

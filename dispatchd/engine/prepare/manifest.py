@@ -1,7 +1,7 @@
 """What a prepared model's folder says of itself, and whether it still is what it says."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -96,17 +96,25 @@ def verify(
 def hash_files(
     paths: Iterable[Path], progress: Callable[[float], None] = lambda _: None
 ) -> dict[str, str]:
-    """The sha256 of each file, in hex, by its name."""
+    """The sha256 of each file, in hex, by its name; Unusable if one cannot be read."""
     files = sorted(paths)
     total = sum(file.stat().st_size for file in files) or 1
     done = 0
     hashes = {}
     for path in files:
         digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
-                done += len(piece)
-                progress(min(done / total, 1.0))
+        for piece in _pieces(path):
+            digest.update(piece)
+            done += len(piece)
+            progress(min(done / total, 1.0))
         hashes[path.name] = digest.hexdigest()
     return hashes
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise Unusable(f"{path} cannot be read ({error.strerror}).") from error
