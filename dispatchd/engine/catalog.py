@@ -1,6 +1,8 @@
 """The models that a node carries or has pulled, and how a name or a path becomes one of them."""
 
+import logging
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +12,8 @@ from dispatchd.core.errors import Unusable
 from dispatchd.engine.genai import genai_context_tokens, is_genai
 from dispatchd.engine.parse import parse, parse_optional
 from dispatchd.engine.short_names import short_name
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LLM = "demo-chat"
 DEFAULT_CLASSIFIER = "sentiment"
@@ -86,10 +90,13 @@ def is_embedded(folder: Path) -> bool:
 
 
 def pulled(home: Path) -> list[ModelCard]:
-    """Every model that was pulled or prepared into that folder, by name."""
+    """Every model that was pulled or prepared into that folder, by name.
+
+    One whose files cannot be read is passed over with a warning: the others are none the worse.
+    """
     if not home.is_dir():
         return []
-    return [describe(folder) for folder in sorted(home.iterdir()) if _is_prepared(folder)]
+    return list(_readable(folder for folder in sorted(home.iterdir()) if _is_prepared(folder)))
 
 
 def find(name_or_path: str, home: Path | None = None) -> ModelCard:
@@ -156,6 +163,14 @@ def bytes_in(folder: Path) -> int:
     """What the folder's files take; a file that is linked lies elsewhere."""
     files = (file for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     return sum(file.stat().st_size for file in files)
+
+
+def _readable(folders: Iterable[Path]) -> Iterator[ModelCard]:
+    for folder in folders:
+        try:
+            yield describe(folder)
+        except Unusable as error:
+            log.warning("a model is passed over: %s", error)
 
 
 def _is_prepared(folder: Path) -> bool:

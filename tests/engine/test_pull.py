@@ -393,6 +393,18 @@ def test_preparing_a_folder(library: Library, folder: Path) -> None:
     assert folder.is_dir()
 
 
+def test_a_broken_model_is_passed_over(
+    library: Library, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare_folder(library, folder, "mine", "int8", lambda _: None)
+    other = prepare_folder(library, folder, "other", "int8", lambda _: None)
+    (library.folder("mine") / "manifest.json").write_text("{")
+    assert find("other", library.home) == other
+    assert str(library.folder("mine")) in caplog.text
+    with pytest.raises(Unusable, match="no model 'mine'"):
+        find("mine", library.home)
+
+
 def test_a_short_name_says_how_to_have_it(library: Library) -> None:
     with pytest.raises(Unusable, match=r"run dispatchd models pull qwen3-0\.6b"):
         find("qwen3-0.6b", library.home)
