@@ -30,7 +30,9 @@ COMMAND = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 COMMANDS = COMMAND.findall(GUIDE)
-LLM_RESULT_FIELDS = ["text", "model", "prompt_tokens", "completion_tokens", "finish_reason"]
+LLM_RESULT_FIELDS = [
+    *("text", "model", "prompt_tokens", "completion_tokens", "finish_reason", "determinism")
+]
 RECEIPT_FIELDS = ("job_id", "provider_pubkey", "output_hash", "completed_at", "payment_ref")
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs program: curl")

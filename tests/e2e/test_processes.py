@@ -12,7 +12,7 @@ from tests.e2e.client import ENDS, LLM, TASK, Client
 from tests.support.machines import Machines
 from tests.support.process import Process, free_port
 
-LONG_LLM = LLM | {"max_tokens": 200}
+LONG_LLM = LLM | {"max_tokens": 400, "ignore_eos": True}
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 ENDINGS = pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_signal_stops_a_coordinator_with_workers_and_a_worker_without_coordina
 def test_a_node_stopped_amid_its_work_goes_on_with_it(
     machines: Machines, number: signal.Signals, grace: tuple[str, ...]
 ) -> None:
-    with machines.run(*grace) as node:
+    with machines.run("--slots", "1", *grace) as node:
         client = Client(node.url())
         jobs = [client.commit(LONG_LLM) for _ in range(12)]
         client.until(jobs[0], "completed")
@@ -218,7 +218,7 @@ def test_a_node_stopped_amid_its_work_goes_on_with_it(
 def test_a_worker_stopped_amid_its_work_goes_on_with_it(
     machines: Machines, coordinator: Client, number: signal.Signals, grace: tuple[str, ...]
 ) -> None:
-    with machines.worker(coordinator.url, *grace) as worker:
+    with machines.worker(coordinator.url, "--slots", "1", *grace) as worker:
         jobs = [coordinator.commit(LONG_LLM) for _ in range(12)]
         coordinator.until(jobs[0], "completed")
         assert_stops(worker, number)

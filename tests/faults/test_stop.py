@@ -25,6 +25,8 @@ from tests.support.process import STOP_SECONDS, Process, dispatchd
 from tests.support.raw import frame, raw
 
 LONG_PROMPT = PROMPT | {"prompt": "What is a blockchain?", "max_tokens": 400}
+# For our workers alone: it goes on to its limit.
+ENDLESS_PROMPT = LONG_PROMPT | {"ignore_eos": True}
 
 
 class Machine:
@@ -222,10 +224,10 @@ async def stuck(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_node_finishes_its_own_running_job(machine: Machine) -> None:
-    with machine.running() as process:
+    with machine.running("--slots", "1") as process:
         url = await asyncio.to_thread(process.url)
         async with aiohttp.ClientSession() as http:
-            jobs = [(await offer(http, url, order(LONG_PROMPT)))[1]["job_id"] for _ in range(3)]
+            jobs = [(await offer(http, url, order(ENDLESS_PROMPT)))[1]["job_id"] for _ in range(3)]
             async with asyncio.timeout(20):
                 while (await job(http, url, jobs[0]))["status"] != "running":
                     await asyncio.sleep(0.005)
@@ -254,8 +256,9 @@ async def commit_long(node: Node, count: int) -> list[str]:
 async def test_a_worker_that_is_stopped_finishes_its_running_job(
     node: Node, tmp_path: Path
 ) -> None:
-    jobs = await commit_long(node, 3)
-    with worker_process(tmp_path, node.url, "--capability", "llm") as process:
+    jobs = [await node.commit(ENDLESS_PROMPT) for _ in range(3)]
+    one = ("--capability", "llm", "--slots", "1")
+    with worker_process(tmp_path, node.url, *one) as process:
         await node.until(jobs[0], "running")
         process.popen.send_signal(signal.SIGTERM)
         assert await exit_code(process, 20) == 0

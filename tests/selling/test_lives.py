@@ -384,16 +384,15 @@ async def test_a_restart_drops_keeps_and_settles_again(
             await asyncio.sleep(0.002)
         states = sorted(row["state"] for row in market.rows())
         assert states == ["authorized", "capturing", "verifying"]
-        leftover = (
-            (tmp_path / "jobs.sqlite3").read_bytes(),
-            (tmp_path / "jobs.sqlite3-wal").read_bytes(),
-        )
+        files = ("jobs.sqlite3", "jobs.sqlite3-wal", "jobs-coordinator-key.json")
+        leftover = {name: (tmp_path / name).read_bytes() for name in files}
         asking.cancel()
         desk.open.set()
     later = tmp_path / "later"
     later.mkdir()
-    for name, content in zip(("jobs.sqlite3", "jobs.sqlite3-wal"), leftover, strict=True):
+    for name, content in leftover.items():
         (later / name).write_bytes(content)  # the disk as it was at that moment
+        (later / name).chmod(0o600)
     desk.settling = [NONCE_USED]
     async with selling(later, clock, desk) as market:
         job = await market.node.until(kept, "completed")
