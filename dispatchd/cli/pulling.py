@@ -15,6 +15,7 @@ from dispatchd.engine.download import Damaged
 from dispatchd.engine.hub import Hub, HubAway
 from dispatchd.engine.library import Library
 from dispatchd.engine.precision import Asked, chosen_precision
+from dispatchd.engine.prepare.manifest import Precision
 from dispatchd.engine.preparing import prepare_again, prepare_folder
 from dispatchd.engine.provider import working_device
 from dispatchd.engine.pull import Plan, Pull, repo_of
@@ -35,9 +36,7 @@ def pull(
     with _exit_codes():
         pulling = Pull(library, Hub())
         with library.locked(repo_of(model)):
-            plan = pulling.plan(
-                model, revision, name, chosen_precision(precision, working_device())
-            )
+            plan = pulling.plan(model, revision, name, _suited(precision))
             _tell_plan(plan)
             if plan.ready:
                 return describe(library.folder(plan.name))
@@ -58,9 +57,7 @@ def prepare(
     card = library.find(model)
     if card is not None:
         with library.locked(card.repo or card.name), _bar_of_shares("preparing") as reach:
-            return prepare_again(
-                library, card, chosen_precision(precision, working_device()), reach
-            )
+            return prepare_again(library, card, _suited(precision), reach)
     folder = Path(model).expanduser()
     if not folder.is_dir() and any(card.name == model for card in embedded()):
         raise Unusable(f"{model} is embedded, and prepared already.")
@@ -72,9 +69,11 @@ def prepare(
     kept_as = name or plain_name(folder.resolve().name)
     library.check_name(kept_as)
     with library.locked(kept_as), _bar_of_shares("preparing") as reach:
-        return prepare_folder(
-            library, folder, kept_as, chosen_precision(precision, working_device()), reach
-        )
+        return prepare_folder(library, folder, kept_as, _suited(precision), reach)
+
+
+def _suited(asked: Asked) -> Precision:
+    return chosen_precision(asked, working_device())
 
 
 def _tell_plan(plan: Plan) -> None:
