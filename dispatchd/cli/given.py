@@ -1,7 +1,9 @@
 """Texts as they are given on a command line: literally, from stdin or from a file."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +14,19 @@ def given_text(_: click.Context, __: click.Parameter, value: str | None) -> str 
     A click callback. One line break at the end is nobody's wish.
     """
     return None if value is None else read_text(value)
+
+
+def given_object(_: click.Context, __: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    """A JSON object, given as a text is. A click callback."""
+    if value is None:
+        return None
+    try:
+        given = json.loads(read_text(value))
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"No JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise click.BadParameter("It must be a JSON object")
+    return given
 
 
 def read_text(value: str) -> str:

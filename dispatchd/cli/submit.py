@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from dispatchd.cli.batch import run_batch
 from dispatchd.cli.coordinator import Command, ask, with_coordinator, with_timeout
-from dispatchd.cli.given import given_text
+from dispatchd.cli.given import given_object, given_text
 from dispatchd.cli.job import show_end
 from dispatchd.cli.live import LiveText
 from dispatchd.cli.patience import within
@@ -19,6 +19,7 @@ from dispatchd.cli.payer import opened_wallet, paid_note, with_payer
 from dispatchd.cli.quote import POLICIES
 from dispatchd.cli.terminal import say, say_json, tell
 from dispatchd.core.job import Privacy
+from dispatchd.core.limits import SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
 from dispatchd.sdk import Payer
 from dispatchd.sdk.batch import Defaults, read_orders
 from dispatchd.sdk.coordinator import CoordinatorClient
@@ -30,6 +31,7 @@ from dispatchd.sdk.router import LLM_SECONDS, TASK_SECONDS
 from dispatchd.sdk.telling import Telling
 
 _TASKS = ("summarize", "classify", "extract_json")
+_OPTIONS_OF_TASKS = {"max_length": "summarize", "mode": "summarize", "schema": "extract_json"}
 _COMMON = (
     click.option(
         "--user-id",
@@ -120,6 +122,23 @@ def llm(
 @submit.command()
 @click.argument("kind", type=click.Choice(_TASKS))
 @click.argument("text", callback=given_text, metavar="TEXT|-|@FILE")
+@click.option(
+    "--max-length",
+    type=click.IntRange(SUMMARY_CHARS_MIN, SUMMARY_CHARS_MAX),
+    metavar="CHARS",
+    help="summarize: length at most, 200 without it.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(("extractive", "abstractive")),
+    help="summarize: sentences of the text, or a language model's own.",
+)
+@click.option(
+    "--schema",
+    callback=given_object,
+    metavar="JSON|-|@FILE",
+    help="extract_json: a JSON Schema, filled in from prose by a language model.",
+)
 @_DETACH
 @_with_common
 def task(
@@ -134,9 +153,12 @@ def task(
 ) -> None:
     """Summarize a text, classify it or extract the JSON in it.
 
-    Example: dispatchd submit task classify "It works well."
+    Example: dispatchd submit task summarize @report.txt --max-length 500
     """
-    fields = {"task_type": kind, "input": text}
+    for name, its_kind in _OPTIONS_OF_TASKS.items():
+        if given[name] is not None and kind != its_kind:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {its_kind}.")
+    fields = {name: given[name] for name in _OPTIONS_OF_TASKS} | {"task_type": kind, "input": text}
     privacy = _privacy(private=given["private"])
     order = Order.task(fields, given["user_id"], given["policy"], privacy)
     wanted = _Wanted(order, url, opened_wallet(given), timeout or TASK_SECONDS)

@@ -58,7 +58,11 @@ class Gathered:
     async def _answer(self, group: list[_Asked]) -> None:
         loop = asyncio.get_running_loop()
         texts = [asked.text for asked in group]
-        outcomes = await loop.run_in_executor(self._thread, self._outcomes, texts)
+        outcomes: Sequence[Result | Exception]
+        try:
+            outcomes = await loop.run_in_executor(self._thread, self._outcomes, texts)
+        except Exception as error:  # noqa: BLE001 # whoever waits must hear of it
+            outcomes = [error] * len(group)
         for asked, outcome in zip(group, outcomes, strict=True):
             if asked.answer.done():
                 continue
@@ -69,7 +73,8 @@ class Gathered:
 
     def _outcomes(self, texts: list[str]) -> list[Result | Exception]:
         try:
-            return [*self._together(texts)]
+            results = self._together(texts)
+            return [result for _, result in zip(texts, results, strict=True)]
         except Exception as error:  # noqa: BLE001 # it is raised where its text is awaited
             if len(texts) == 1:
                 return [error]

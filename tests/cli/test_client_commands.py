@@ -113,6 +113,51 @@ def test_options_of_a_text_reach_the_worker(typed: Typed) -> None:
     assert "blockchain" not in stopped
 
 
+LONG = Path(__file__).parents[2].joinpath("ARCHITECTURE.md").read_text()
+
+
+def test_options_of_a_task_reach_the_worker(typed: Typed) -> None:
+    summarize = ("submit", "task", "summarize", LONG)
+    lengths = [
+        len(json.loads(typed(*summarize, *more).stdout)["summary"])
+        for more in ((), ("--max-length", "60"), ("--max-length", "900", "--mode", "extractive"))
+    ]
+    assert 0 < lengths[1] <= 60 < lengths[0] <= 200 < lengths[2] <= 900
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("summarize", ("--mode", "abstractive")),
+        ("extract_json", ("--schema", '{"type": "object"}')),
+    ],
+)
+def test_what_only_a_larger_model_can_do_fails_clearly(
+    invoke: Invoke, url: str, kind: str, options: tuple[str, ...]
+) -> None:
+    done = invoke("submit", "task", kind, "Some text.", *options, "--coordinator", url)
+    assert done.exit_code == 1
+    assert "no_language_model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("classify", ("--max-length", "60"), "--max-length is for summarize"),
+        ("summarize", ("--schema", "{}"), "--schema is for extract_json"),
+        ("extract_json", ("--schema", "{"), "No JSON"),
+        ("extract_json", ("--schema", "[1]"), "It must be a JSON object"),
+        ("summarize", ("--max-length", "3"), "--max-length"),
+    ],
+)
+def test_options_of_a_task_are_checked(
+    invoke: Invoke, url: str, kind: str, options: tuple[str, ...], said: str
+) -> None:
+    done = invoke("submit", "task", kind, "Some text.", *options, "--coordinator", url)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
 def test_a_job_can_be_fetched_later(typed: Typed, url: str) -> None:
     job_id = typed(*LLM, "--no-wait").stdout.strip()
     assert typed("job", "wait", job_id).stdout == typed(*LLM).stdout
