@@ -14,6 +14,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
+from dispatchd.core.address import host_of, http_address
 from dispatchd.core.card import ProviderType
 from dispatchd.core.errors import Unusable
 from dispatchd.core.job import JobType
@@ -190,6 +191,13 @@ RUN_OPTIONS = (
         shown_default="4010 on monad, 4020 on solana",
     ),
     Option(
+        "--public-url",
+        ("DISPATCHD_PUBLIC_URL",),
+        "Address at which workers reach this node, once for each network; their proofs name it.",
+        repeatable=True,
+        shown_default="what each connection says",
+    ),
+    Option(
         "--network",
         ("DISPATCHD_NETWORK", "NETWORK"),
         "monad, solana or a CAIP-2 id; several run side by side.",
@@ -295,6 +303,7 @@ class NetworkConfig(Struct, frozen=True, kw_only=True):
     network: Network
     port: int
     database: Path
+    public_host: str | None
     payments: PaymentConfig | None
 
 
@@ -344,9 +353,13 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
         raise Unusable("--network names the same network twice.")
     if len(ports) > len(networks):
         raise Unusable("--port is given more often than --network.")
+    if len(values["public_url"]) > len(networks):
+        raise Unusable("--public-url is given more often than --network.")
     if values["db"] and len(networks) > 1:
         raise Unusable("--db is for one network; with several, use --data-dir.")
     ports += [network.port for network in networks[len(ports) :]]
+    hosts: list[str | None] = [_public_host(url) for url in values["public_url"]]
+    hosts += [None for _ in networks[len(hosts) :]]
     if len({port for port in ports if port}) < len([port for port in ports if port]):
         raise Unusable("Two networks cannot share a port; give --port once for each.")
     return tuple(
@@ -354,12 +367,20 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
             network=network,
             port=port,
             database=Path(values["db"] or data_dir / f"{network.name}.sqlite3").expanduser(),
+            public_host=host,
             payments=payments,
         )
-        for network, port, payments in zip(
-            networks, ports, _payments(values, networks), strict=True
+        for network, port, host, payments in zip(
+            networks, ports, hosts, _payments(values, networks), strict=True
         )
     )
+
+
+def _public_host(url: str) -> str:
+    """What workers that come by that address write into `Host`; raises `Unusable`."""
+    if (address := http_address(url)) is None:
+        raise Unusable(f"--public-url {url!r} is no address; use e.g. https://dispatch.example.org")
+    return host_of(address)
 
 
 def _payments(values: Mapping[str, Any], networks: list[Network]) -> list[PaymentConfig | None]:

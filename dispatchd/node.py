@@ -20,14 +20,17 @@ from dispatchd import __version__
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Market
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
+from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.proofs import Proofs
+from dispatchd.coordinator.seated import SeatedWorker
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.users import Users
-from dispatchd.coordinator.work import SeatedWorker, Work
+from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
@@ -64,6 +67,7 @@ class Coordination(Struct, frozen=True):
 
     seats: Seats
     coordinator: Coordinator
+    admission: Admission
     work: Work
     matching: Matching
     sweep: Sweep
@@ -87,10 +91,14 @@ class Coordination(Struct, frozen=True):
         feed = Feed(limits.watchers_max)
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
-        work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits, owed)
-        sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
+        proofs = Proofs(seats, matching, clock, limits)
+        work = Work(store.jobs, seats, matching, proofs, feed, clock, limits, owed)
+        admission = Admission(
+            *(store.jobs, store.trust, seats, matching, proofs, work, clock, limits)
+        )
+        sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
-        intake = Intake(store.jobs, seats, matching, clock, limits, sales)
+        intake = Intake(store.jobs, seats, proofs, matching, clock, limits, sales)
         coordinator = Coordinator(
             intake,
             store.jobs,
@@ -99,13 +107,15 @@ class Coordination(Struct, frozen=True):
             seats,
             matching,
             work,
+            proofs,
             feed,
             Users(store.users, clock, limits),
             clock,
             limits,
         )
         return cls(
-            seats, coordinator, work, matching, sweep, feed, sales, store.payments, chain, clock
+            *(seats, coordinator, admission, work, matching, sweep, feed, sales),
+            *(store.payments, chain, clock),
         )
 
     @property
@@ -290,12 +300,13 @@ async def _branch(
         here = await _prepared(store, network, config.limits, clock, shop)
         parts, places = here.running, list[Part]()
         if crew is not None:
-            source = SeatedWorker(here.work, crew.card, clock, config.limits)
+            source = SeatedWorker(here.admission, here.work, crew.card, clock, config.limits)
             parts.append(source.run)
             places.append(partial(crew.work, source, clock))
         market = Market() if shop is None else shop.market
         edge = Edge(
             here.coordinator,
+            here.admission,
             here.work,
             here.chain,
             network.network,
@@ -303,6 +314,7 @@ async def _branch(
             config.limits,
             market,
             KeyRules(required=config.require_keys, open=config.testnet and not config.require_keys),
+            network.public_host,
         )
         async with (
             edge.listening(config.host, network.port) as port,

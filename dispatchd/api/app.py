@@ -25,6 +25,7 @@ from dispatchd.api.stream import StreamRoutes
 from dispatchd.api.trust import TrustRoutes
 from dispatchd.api.users import UserRoutes
 from dispatchd.api.workers import WorkerRoutes
+from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.work import Work
@@ -60,6 +61,7 @@ class Edge:
     def __init__(
         self,
         coordinator: Coordinator,
+        admission: Admission,
         work: Work,
         chain: Chain,
         network: Network,
@@ -67,10 +69,11 @@ class Edge:
         limits: Limits,
         market: Market = Market(),  # noqa: B008 - it is frozen
         rules: KeyRules = KeyRules(),  # noqa: B008 - so is it
+        public_host: str | None = None,
     ) -> None:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
-        self._workers = WorkerRoutes(work, clock, limits)
+        self._workers = WorkerRoutes(admission, work, clock, limits, public_host)
         view = JobView(coordinator, market.gate)
         access = Access(coordinator, rules)
         openai = OpenAiRoutes(coordinator, view, access, clock, limits, market.gate)

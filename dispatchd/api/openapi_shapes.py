@@ -156,6 +156,7 @@ class Worker(Struct):
     models: list[str]
     max_concurrent_jobs: int
     active_jobs: int
+    proven: Annotated[bool, Meta(description="Whether this connection has proven its key.")]
     record: WorkerRecord
 
 

@@ -60,6 +60,7 @@ def _shown(seat: Seat, record: WorkerRecord) -> dict[str, object]:
         "capabilities": sorted(card.capabilities),
         "models": list(card.models),
         "max_concurrent_jobs": sum(slots.count for slots in card.slots),
-        "active_jobs": len(seat.held),
+        "active_jobs": len(seat.jobs),
+        "proven": seat.proven,
         "record": msgspec.structs.asdict(record),
     }

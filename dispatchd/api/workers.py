@@ -6,17 +6,18 @@ its frames into verbs. What goes wrong on one connection stays on it.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 from aiohttp import WSMsgType, web
 
 from dispatchd.api.cards import card_of
 from dispatchd.api.deliveries import Deliveries
 from dispatchd.api.results import Results
+from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.seats import Seat
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import DispatchError, Invalid
+from dispatchd.core.errors import DispatchError, Invalid, LeaseLost, StoreUnavailable
 from dispatchd.core.limits import Limits
 from dispatchd.wire.decode import BadFrame, from_worker
 from dispatchd.wire.messages import (
@@ -24,9 +25,11 @@ from dispatchd.wire.messages import (
     ErrorFrame,
     Heartbeat,
     HeartbeatAck,
+    JobCancel,
     JobComplete,
     JobProgress,
     JobReject,
+    Prove,
     ReceiptSubmit,
     Register,
     RegisterAck,
@@ -47,12 +50,16 @@ class WorkerConnection:
         self,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
+        host: str,
+        admission: Admission,
         work: Work,
         clock: Clock,
         limits: Limits,
     ) -> None:
         self._socket = socket
         self._transport = transport
+        self._host = host
+        self._admission = admission
         self._work = work
         self._clock = clock
         self._limits = limits
@@ -73,21 +80,28 @@ class WorkerConnection:
                 if self._too_many_frames():
                     await self.close(1008, b"too many frames")
                     break
+                if self._seat is not None and self._seat.unanswered:
+                    self._admission.alive(self._seat)
                 if frame.type is WSMsgType.TEXT:
                     await self._receive(frame.data)
                 elif frame.type is WSMsgType.BINARY:
                     await self.send(ErrorFrame("PARSE_ERROR", "Frames must be text."))
+                elif frame.type is WSMsgType.PING:
+                    await self._send_frame(frame.data, WSMsgType.PONG)
         finally:
             await self._end()
 
     async def send(self, message: CoordinatorMessage) -> None:
         """Sends a frame; a connection that is gone is noticed by `run`."""
+        await self._send_frame(encode(message), WSMsgType.TEXT)
+
+    async def _send_frame(self, data: bytes, kind: WSMsgType) -> None:
         try:
             if self._flows():
-                await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+                await self._socket.send_frame(data, kind)
                 return
             async with asyncio.timeout(_SEND_SECONDS):
-                await self._socket.send_frame(encode(message), WSMsgType.TEXT)
+                await self._socket.send_frame(data, kind)
         except TimeoutError:
             self._abort()
         except (ConnectionError, RuntimeError):
@@ -120,7 +134,7 @@ class WorkerConnection:
         await self._all_handed_in()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._seat is not None:
-            await self._work.leave(self._seat)
+            await self._admission.leave(self._seat)
             log.info("worker %s left", self._seat.key[:8])
 
     async def _all_handed_in(self) -> None:
@@ -166,23 +180,65 @@ class WorkerConnection:
         except DispatchError as error:
             await self.send(RegisterAck("error", error=str(error)))
             return
-        resumed = list(seat.held)
-        await self.send(RegisterAck("ok", worker_id=seat.id, resumed=resumed or None))
+        promised = seat.promised
+        ack = RegisterAck("ok", seat.id, challenge=seat.challenge, resumed=[*promised] or None)
+        await self.send(ack)
         if self._registered.is_set():
             return
         self._registered.set()
         log.info("worker %s joined: %s", seat.key[:8], ", ".join(sorted(seat.card.capabilities)))
-        for place in self._deliveries.places(seat):
-            self._spawn(place)
+        self._spawn(self._supply(seat, promised))
+        self._spawn(self._ask_when_told(seat))
         self._spawn(self._close_when_left(seat))
 
     async def _take_seat(self, message: Register) -> Seat:
         card = card_of(message)
         if self._seat is None:
-            self._seat = await self._work.join(card, message.active_jobs)
+            self._seat = await self._admission.join(card, message.active_jobs)
+            if self._seat.challenge is None:  # what it cannot prove later is decided now
+                await self._admission.admitted(self._seat)
+        elif self._seat.left.is_set():
+            raise LeaseLost("this connection has been given up")
         elif self._seat.card != card:
             raise Invalid("this connection is registered already; open another one to change that")
         return self._seat
+
+    async def _supply(self, seat: Seat, promised: Sequence[str]) -> None:
+        """Gives the worker jobs once it may have some, and takes back what it was told wrongly."""
+        try:
+            await self._admission.admitted(seat)
+        except LeaseLost:
+            return  # and the connection is being closed
+        except DispatchError as error:
+            code = "KEY_IN_USE" if isinstance(error, Invalid) else error.code.upper()
+            await self.send(ErrorFrame(code, str(error)))
+            await self.close(1008, b"not admitted")
+            return
+        for job_id in promised:
+            if job_id not in seat.held:
+                await self.send(JobCancel(job_id))
+        for place in self._deliveries.places(seat):
+            self._spawn(place)
+
+    async def _prove(self, seat: Seat, message: Prove) -> None:
+        if seat.challenge is None:
+            await self.send(ErrorFrame("UNEXPECTED_PROOF", "No challenge waits for an answer."))
+            return
+        try:
+            if await self._admission.prove(seat, message.signature, self._host):
+                return
+            why = "The signature is not that of provider_pubkey over this challenge and host."
+        except StoreUnavailable as error:
+            why = str(error)
+        await self.send(ErrorFrame("BAD_PROOF", why))
+        await self.close(1008, b"key not proven")
+
+    async def _ask_when_told(self, seat: Seat) -> None:
+        """Pings the worker where it is to show that it lives; any frame of its does."""
+        while True:
+            await seat.asked.wait()
+            seat.asked.clear()
+            await self._send_frame(b"", WSMsgType.PING)
 
     async def _handle(self, seat: Seat, message: WorkerMessage) -> None:
         match message:
@@ -198,6 +254,8 @@ class WorkerConnection:
                 self._results.receipt(seat, message)
             case JobProgress():
                 self._spawn(self._results.progress(seat, message))
+            case Prove():
+                await self._prove(seat, message)
 
     async def _close_unless_registered(self) -> None:
         if not await self._clock.wait(self._registered, self._limits.register_seconds):
@@ -229,18 +287,35 @@ class WorkerConnection:
 class WorkerRoutes:
     """The plain upgrade of `/`."""
 
-    def __init__(self, work: Work, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        work: Work,
+        clock: Clock,
+        limits: Limits,
+        public_host: str | None,
+    ) -> None:
+        self._admission = admission
         self._work = work
+        self._public_host = public_host
         self._clock = clock
         self._limits = limits
         self._open: dict[web.WebSocketResponse, WorkerConnection] = {}
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Serves a worker on this request's connection until it ends."""
-        socket = web.WebSocketResponse(max_msg_size=self._limits.frame_bytes_max, timeout=2.0)
+        socket = web.WebSocketResponse(
+            max_msg_size=self._limits.frame_bytes_max, timeout=2.0, autoping=False
+        )
         await socket.prepare(request)
         connection = WorkerConnection(
-            socket, request.transport, self._work, self._clock, self._limits
+            socket,
+            request.transport,
+            self._public_host or request.headers.get("Host") or "",
+            self._admission,
+            self._work,
+            self._clock,
+            self._limits,
         )
         self._open[socket] = connection
         try:

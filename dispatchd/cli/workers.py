@@ -5,7 +5,7 @@ import click
 from dispatchd.cli.coordinator import ask, with_coordinator
 from dispatchd.cli.terminal import say_json, say_table, tell
 
-_NAMES = ("WORKER", "TYPE", "CAPABILITIES", "BUSY", "DONE", "FAILED", "MODELS")
+_NAMES = ("WORKER", "TYPE", "CAPABILITIES", "BUSY", "PROVEN", "DONE", "FAILED", "MODELS")
 
 
 @click.command()
@@ -33,6 +33,7 @@ def _row(card: dict[str, object]) -> list[object]:
         card.get("provider_type"),
         card.get("capabilities"),
         f"{card.get('active_jobs', 0)}/{card.get('max_concurrent_jobs', '?')}",
+        card.get("proven"),
         record.get("completed"),
         record.get("failed"),
         card.get("models"),

@@ -10,6 +10,7 @@ from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
@@ -48,6 +49,7 @@ class Coordinator:
         seats: Seats,
         matching: Matching,
         work: Work,
+        proofs: Proofs,
         feed: Feed,
         users: Users,
         clock: Clock,
@@ -60,6 +62,7 @@ class Coordinator:
         self._seats = seats
         self._matching = matching
         self._work = work
+        self._proofs = proofs
         self._feed = feed
         self.users = users
         self._clock = clock
@@ -191,8 +194,7 @@ class Coordinator:
         pairing = await self._trust.claim_code(code, provider_pubkey, now)
         self._guesses.was_right(address)
         if (seat := self._seats.with_key(provider_pubkey)) is not None:
-            self._seats.trust(seat, pairing.user_id)
-            self._matching.trusted(seat)
+            self._proofs.trusted(seat, pairing.user_id)
         return pairing
 
     async def unpair(self, user_id: str, provider_pubkey: str) -> None:

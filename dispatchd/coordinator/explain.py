@@ -15,6 +15,7 @@ class Rule(StrEnum):
 
     NOT_CAPABLE = "not_capable"
     NOT_PAIRED = "not_paired"
+    KEY_NOT_PROVEN = "key_not_proven"
     MODEL_NOT_THERE = "model_not_there"
     REFUSED = "refused"
     PREPARING = "preparing"
@@ -43,6 +44,8 @@ def _rule(job: Job, seat: Seat, now: Millis, limits: Limits, *, others_online: b
         return Rule.NOT_CAPABLE
     if lane.user_id is not None and lane.user_id not in seat.users:
         return Rule.NOT_PAIRED
+    if lane.user_id is not None and not seat.proven:
+        return Rule.KEY_NOT_PROVEN
     if lane.model is not None and lane.model not in seat.card.models:
         return Rule.MODEL_NOT_THERE
     if not may_offer(job, seat.key, now, limits, others_online=others_online):

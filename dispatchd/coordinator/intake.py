@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.seats import Seats
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import (
@@ -76,6 +77,7 @@ class Intake:
         self,
         jobs: JobStore,
         seats: Seats,
+        proofs: Proofs,
         matching: Matching,
         clock: Clock,
         limits: Limits,
@@ -83,6 +85,7 @@ class Intake:
     ) -> None:
         self._jobs = jobs
         self._seats = seats
+        self._proofs = proofs
         self._matching = matching
         self._clock = clock
         self._limits = limits
@@ -173,7 +176,7 @@ class Intake:
         """Raises `Stopping`, `TooMany`, and `NoTrustedWorker`, whose job is stored as failed."""
         if self._matching.stopping:
             raise Stopping
-        if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
+        if job.privacy is Privacy.PRIVATE and not await self._proofs.anyone_for(job.lane):
             await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
             raise NoTrustedWorker(job.id)
         if self._sales is not None:

@@ -14,7 +14,7 @@ from functools import partial
 from msgspec import Struct
 
 from dispatchd.coordinator.bench import Bench
-from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
+from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
@@ -155,6 +155,17 @@ class Matching:
         self._fresh.extend(seat.offers)
         self._ring.set()
 
+    def take_place(self, seat: Seat, job_type: JobType) -> Offer | None:
+        """Takes a free place of a worker for a job that goes to it alone; None where all are taken.
+
+        The job is handed over by setting the offer's assignment.
+        """
+        fitting = (offer for offer in seat.offers if job_type in offer.job_types)
+        offer = next(fitting, None)
+        if offer is not None:
+            self._bench.remove(offer)
+        return offer
+
     def withdraw(self, seat: Seat) -> None:
         """A worker has gone, and its free places with it."""
         for offer in list(seat.offers):
@@ -272,7 +283,7 @@ class Matching:
         """Hands the assignment over; if the place has gone meanwhile, the job goes back."""
         leased = granted.leased
         if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
-            offer.assignment.set_result(_assignment(offer.seat.hold(leased)))
+            offer.assignment.set_result(offer.seat.hold(leased).assignment)
             self._feed.status(leased.id, leased.attempt, JobStatus.ASSIGNED)
             return
         try:
@@ -288,16 +299,3 @@ class Matching:
         for offer in offers:
             if not offer.assignment.done() and not offer.seat.left.is_set():
                 self._place_is_free(offer)
-
-
-def _assignment(held: Held) -> Assignment:
-    job = held.job
-    return Assignment(
-        lease=held.lease,
-        job_type=job.job_type,
-        payload=job.payload,
-        policy=job.tier,
-        privacy_class=job.privacy,
-        user_id=job.user_id,
-        payment_ref=job.payment_ref,
-    )

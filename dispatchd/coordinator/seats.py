@@ -1,21 +1,40 @@
 """The workers that are online: what each can do, what it holds, and where it offers itself."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
+from dispatchd.core.proof import new_challenge
 
 
 class Held:
-    """A lease that a seat holds. `ended` is set when it no longer does, for whatever reason."""
+    """A lease that a seat holds. `ended` is set when it no longer does, for whatever reason.
 
-    def __init__(self, job: Job) -> None:
+    A `canary` is the coordinator's own job, of which neither the store nor any user knows.
+    """
+
+    def __init__(self, job: Job, *, canary: bool = False) -> None:
         self.job = job
         self.lease = Lease(job.id, job.attempt)
+        self.canary = canary
         self.running = False
         self.ended = asyncio.Event()
+
+    @property
+    def assignment(self) -> Assignment:
+        """The job as it is handed to the worker."""
+        job = self.job
+        return Assignment(
+            lease=self.lease,
+            job_type=job.job_type,
+            payload=job.payload,
+            policy=job.tier,
+            privacy_class=job.privacy,
+            user_id=job.user_id,
+            payment_ref=job.payment_ref,
+        )
 
 
 class Offer:
@@ -35,6 +54,10 @@ class Seat:
     """A worker's place at the coordinator for as long as it is connected.
 
     `left` is set when the seat is no longer valid; whoever serves the worker then lets it go.
+    `settled` is set when it has left, or has proven its key and holds again what it held before.
+
+    A worker in this process is `proven` from the start. Another one of ours has a `challenge` to
+    answer; the leases `promised` to it, of those that its key had before, are its own after that.
     """
 
     def __init__(
@@ -51,6 +74,21 @@ class Seat:
         self.offered: frozenset[JobType] = frozenset()
         """The job types for which it has had a place; for others it is not ready yet."""
         self.left = asyncio.Event()
+        self.settled = asyncio.Event()
+        self.proven = local
+        self.challenge = None if local or card.version is None else new_challenge()
+        self.promised: tuple[str, ...] = ()
+        self.left_over: list[Job] = []
+        """What was leased to its key when it came."""
+        self.proving = False
+        """Whether its proof may come any moment."""
+        self.due: Job | None = None
+        """A canary that waits for a place."""
+        self.asked = asyncio.Event()
+        """Set where the worker is to be asked for a sign of life; whoever serves it asks."""
+        self.unanswered = False
+        self.turn = asyncio.Event()
+        """Rings where it waits for the place of another connection, and something has changed."""
 
     @property
     def key(self) -> str:
@@ -59,9 +97,14 @@ class Seat:
 
     def can_do(self, lane: Lane) -> bool:
         """Whether jobs of a lane may go to this worker, busy or not."""
-        if lane.user_id is not None and lane.user_id not in self.users:
+        if lane.user_id is not None and not (self.proven and lane.user_id in self.users):
             return False
         return self.card.can_do(lane)
+
+    @property
+    def jobs(self) -> list[Held]:
+        """What it holds of users' jobs."""
+        return [held for held in self.held.values() if not held.canary]
 
     def holds(self, lease: Lease) -> Held | None:
         """What the seat holds under a lease, or None."""
@@ -74,6 +117,12 @@ class Seat:
         self.offered |= {job.job_type}
         self.held[job.id] = held
         self._under_way[job.id] = held
+        return held
+
+    def hold_canary(self, job: Job) -> Held:
+        """The worker has a job of the coordinator's own, which nobody else can see."""
+        held = Held(job, canary=True)
+        self.held[job.id] = held
         return held
 
     def drop(self, held: Held) -> None:
@@ -93,6 +142,7 @@ class Seats:
         self.under_way: dict[str, Held] = {}
         """What the seats hold, by job: those jobs have not ended."""
         self._by_key: dict[str, Seat] = {}
+        self._waiting: dict[str, Seat] = {}
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
@@ -107,8 +157,25 @@ class Seats:
         """The seat of the worker with that key."""
         return self._by_key.get(key)
 
+    def wait(self, seat: Seat) -> Seat | None:
+        """A worker waits for the place of another with its key; who has waited so far, if any."""
+        if (former := self._waiting.get(seat.key)) is not None:
+            self._stop_waiting(former)
+        self._waiting[seat.key] = seat
+        return former
+
+    def waits(self, seat: Seat) -> bool:
+        """Whether a worker waits for the place of another with its key."""
+        return self._waiting.get(seat.key) is seat
+
+    def tell_waiting(self, key: str) -> None:
+        """Rings for who waits for the place of that key."""
+        if (waiting := self._waiting.get(key)) is not None:
+            waiting.turn.set()
+
     def add(self, seat: Seat) -> None:
         """A worker has come; nobody else may sit there with its key."""
+        self._stop_waiting(seat)
         self._by_key[seat.key] = seat
         for kind in seat.card.capabilities:
             self._by_type[kind][seat] = None
@@ -117,14 +184,22 @@ class Seats:
 
     def remove(self, seat: Seat, now: Millis) -> None:
         """A worker has gone."""
-        if self._by_key.get(seat.key) is seat:
-            del self._by_key[seat.key]
+        self._stop_waiting(seat)
+        if self._by_key.get(seat.key) is not seat:
+            return
+        del self._by_key[seat.key]
+        self.tell_waiting(seat.key)
         for kind in seat.card.capabilities:
             self._by_type[kind].pop(seat, None)
             self._last_left[kind, None] = now
-            self._last_left.update({(kind, user_id): now for user_id in seat.users})
+        self.no_longer_for(seat, seat.users, now)
         for user_id in seat.users:
             self._distrust(user_id, seat)
+
+    def no_longer_for(self, seat: Seat, users: Iterable[str], now: Millis) -> None:
+        """Until now these users could count on a worker."""
+        kinds = seat.card.capabilities
+        self._last_left.update({(kind, user_id): now for user_id in users for kind in kinds})
 
     def trust(self, seat: Seat, user_id: str) -> None:
         """A user has been paired with the worker."""
@@ -135,7 +210,7 @@ class Seats:
         """A user is no longer paired with the worker."""
         seat.users.discard(user_id)
         self._distrust(user_id, seat)
-        self._last_left.update({(kind, user_id): now for kind in seat.card.capabilities})
+        self.no_longer_for(seat, (user_id,), now)
 
     def trusted_by(self, user_id: str) -> list[Seat]:
         """The seats of workers that a user is paired with."""
@@ -147,6 +222,11 @@ class Seats:
             return any(seat.can_do(lane) and accept(seat) for seat in self._by_type[lane.job_type])
         return any(seat.can_do(lane) and accept(seat) for seat in self.trusted_by(lane.user_id))
 
+    def proving(self, lane: Lane) -> list[Seat]:
+        """Workers that may do jobs of a PRIVATE lane once their proof comes, as it may."""
+        seats = self._by_user.get(lane.user_id, ()) if lane.user_id is not None else ()
+        return [seat for seat in seats if seat.proving and seat.card.can_do(lane)]
+
     def last_left(self, lane: Lane) -> Millis:
         """When the last worker that could do jobs of a lane left; 0 if none did lately."""
         return self._last_left.get((lane.job_type, lane.user_id), 0)
@@ -156,6 +236,11 @@ class Seats:
         self._last_left = {
             what: moment for what, moment in self._last_left.items() if moment >= before
         }
+
+    def _stop_waiting(self, seat: Seat) -> None:
+        if self.waits(seat):
+            del self._waiting[seat.key]
+            seat.turn.set()
 
     def _distrust(self, user_id: str, seat: Seat) -> None:
         seats = self._by_user.get(user_id)

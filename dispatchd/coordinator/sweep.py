@@ -3,6 +3,7 @@
 import contextlib
 import logging
 
+from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
@@ -29,6 +30,7 @@ class Sweep:
         jobs: JobStore,
         seats: Seats,
         matching: Matching,
+        admission: Admission,
         work: Work,
         feed: Feed,
         clock: Clock,
@@ -37,6 +39,7 @@ class Sweep:
         self._jobs = jobs
         self._seats = seats
         self._matching = matching
+        self._admission = admission
         self._work = work
         self._feed = feed
         self._clock = clock
@@ -71,7 +74,7 @@ class Sweep:
         for seat in self._seats:
             if now - seat.heard_at >= millis(self._limits.lease_seconds):
                 log.info("worker %s has been silent for too long", seat.key[:8])
-                await self._work.leave(seat)
+                await self._admission.leave(seat)
 
     async def _renew(self, now: Millis) -> None:
         if now - self._renewed_at < millis(self._limits.renew_seconds):
@@ -81,7 +84,7 @@ class Sweep:
         leases: dict[Lease, Millis] = {}
         for seat in self._seats:
             until = seat.heard_at + lease_millis
-            leases.update({held.lease: until for held in seat.held.values()})
+            leases.update({held.lease: until for held in seat.jobs})
         if leases:
             await self._jobs.renew(leases)
         self._renewed_at = now
@@ -111,13 +114,17 @@ class Sweep:
         patience = millis(self._limits.no_worker_seconds)
         for lane in self._matching.lanes:
             alone_since = max(self._started_at, self._seats.last_left(lane))
-            if now - alone_since >= patience and not self._seats.anyone_for(lane):
+            if now - alone_since >= patience and not self._anyone_for(lane):
                 failed = await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
                 self._matching.leave_queue(len(failed))
                 for job_id in self._feed.watched(failed):
                     if (job := await self._jobs.get(job_id)) is not None:
                         self._feed.ended(job)
         self._seats.forget_left(now - patience)
+
+    def _anyone_for(self, lane: Lane) -> bool:
+        """Whether somebody online may do such jobs, or may soon be found to hold a trusted key."""
+        return self._seats.anyone_for(lane) or bool(self._seats.proving(lane))
 
     async def _end_expired(self, now: Millis) -> None:
         """Fails the paid jobs that wait although they must have ended by now."""

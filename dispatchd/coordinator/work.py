@@ -1,4 +1,4 @@
-"""The coordinator's verbs for workers: join, claim, report, hand in, fail, leave.
+"""The coordinator's verbs for workers that have joined: claim, report, hand in, fail.
 
 Whoever serves a worker, the socket edge or the node itself, speaks for its seat. A verb for a
 lease that the seat does not hold raises `LeaseLost` and changes nothing.
@@ -7,18 +7,19 @@ lease that the seat does not hold raises `LeaseLost` and changes nothing.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
+from dispatchd.coordinator.canary import passed
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.seats import Held, Seat, Seats
 from dispatchd.coordinator.underway import Underway
-from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import BadReceipt, Invalid, LeaseLost, Stopping, StoreUnavailable
+from dispatchd.core.errors import BadReceipt, LeaseLost, StoreUnavailable
 from dispatchd.core.job import (
     ENDED,
     Assignment,
@@ -28,20 +29,18 @@ from dispatchd.core.job import (
     JobStatus,
     JobType,
     Lease,
-    millis,
 )
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
 from dispatchd.feed import Feed
 from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault
-from dispatchd.store import JobStore, TrustStore
+from dispatchd.store import JobStore
 
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
 _REASON_CHARS_MAX = 200
-_STORE_RETRY_SECONDS = 1.0
 
 
 class _ErrorOutput(Struct):
@@ -55,9 +54,9 @@ class Work:
     def __init__(
         self,
         jobs: JobStore,
-        trust: TrustStore,
         seats: Seats,
         matching: Matching,
+        proofs: Proofs,
         feed: Feed,
         clock: Clock,
         limits: Limits,
@@ -65,70 +64,14 @@ class Work:
     ) -> None:
         self._owed = owed
         self._jobs = jobs
-        self._trust = trust
         self._seats = seats
         self._matching = matching
+        self._proofs = proofs
         self._feed = feed
         self._moving = Underway()
         self._cancelling: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._limits = limits
-
-    async def join(
-        self, card: WorkerCard, active_jobs: Sequence[str] = (), *, local: bool = False
-    ) -> Seat:
-        """Gives a worker a seat; a seat that its key had before is no longer valid.
-
-        Of the jobs that are leased to its key, it keeps those in `active_jobs`; the others are
-        tried again, since a worker that does not mention them no longer has them. Raises `Invalid`
-        where the key is that of this node's own worker, whose key file nobody else has.
-        """
-        if self._matching.stopping:
-            raise Stopping
-        former = self._seats.with_key(card.provider_pubkey)
-        if former is not None and former.local:
-            raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
-        if former is not None:
-            self._vacate(former)
-        seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
-        self._seats.add(seat)
-        try:
-            with self._moving.counted():
-                await self._settle_in(seat, active_jobs)
-        except BaseException:
-            await self.leave(seat)
-            raise
-        if seat.left.is_set():
-            raise LeaseLost("this connection was given up or replaced while it registered")
-        return seat
-
-    async def _settle_in(self, seat: Seat, active_jobs: Sequence[str]) -> None:
-        """Finds out whom a worker is trusted by, and what it still holds.
-
-        The seat is known already, so nothing that happens meanwhile is missed. Leases are taken
-        over by a write, so that it comes after the last results of a former connection.
-        """
-        for user_id in await self._trust.users_of(seat.key):
-            self._seats.trust(seat, user_id)
-        until = seat.heard_at + millis(self._limits.lease_seconds)
-        kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
-        for job in kept:
-            seat.hold(job)
-        for job in await self._jobs.held_by(seat.key):
-            if seat.holds(Lease(job.id, job.attempt)) is None:
-                await self._try_again(job, WORKER_GONE)
-
-    async def leave(self, seat: Seat) -> None:
-        """A worker has gone: what it held is tried again. Leaving twice does nothing."""
-        if seat.left.is_set():
-            return
-        self._vacate(seat)
-        with self._moving.counted():
-            for held in list(seat.held.values()):
-                try:
-                    await self.end(seat, held, WORKER_GONE)
-                except StoreUnavailable:
-                    log.warning("job %s is tried again once its lease runs out", held.job.id)
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
@@ -139,6 +82,8 @@ class Work:
         """Waits for a job that the worker can do."""
         if seat.left.is_set():
             raise LeaseLost("this connection has been replaced")
+        if seat.due is not None and (canary := self._proofs.take(seat, job_types)) is not None:
+            return canary.assignment
         return await self._matching.claim(seat, job_types)
 
     async def progress(self, seat: Seat, lease: Lease, text: str) -> None:
@@ -147,6 +92,8 @@ class Work:
         That the job runs is stored with the next text if the store is away: no attempt fails by it.
         """
         held = _held(seat, lease)
+        if held.canary:
+            return
         self._feed.progress(lease, text)
         if not held.running:
             held.running = True
@@ -161,16 +108,17 @@ class Work:
         Raises `BadReceipt` where the receipt does not hold; the attempt has then failed.
         """
         held = _held(seat, lease)
+        if held.canary:
+            await self._answered_canary(seat, held, done)
+            return
         if (fault := reported_fault(done.output)) is not None:
+            if not seat.proven:
+                with contextlib.suppress(BadReceipt):
+                    self._verified(seat, held, done)
             await self.end(seat, held, fault)
             return
         try:
-            receipt = verify(
-                done,
-                job_id=lease.job_id,
-                provider_pubkey=seat.key,
-                payment_ref=held.job.payment_ref,
-            )
+            receipt = self._verified(seat, held, done)
         except BadReceipt:
             await self.end(seat, held, Fault("invalid_receipt", Blame.BAD_RECEIPTS))
             raise
@@ -195,6 +143,34 @@ class Work:
                 run_until=None,
             )
         )
+
+    def _verified(self, seat: Seat, held: Held, done: Completion) -> str:
+        """The receipt as it was signed; the first that holds proves the worker's key.
+
+        It covers the id of a job that was chosen here at random and assigned on this connection.
+        """
+        receipt = verify(
+            done,
+            job_id=held.job.id,
+            provider_pubkey=seat.key,
+            payment_ref=held.job.payment_ref,
+        )
+        if not seat.proven:
+            self._proofs.shown(seat)
+        return receipt
+
+    async def _answered_canary(self, seat: Seat, held: Held, done: Completion) -> None:
+        """The signature proves the key, whatever the answer. Raises `BadReceipt`."""
+        try:
+            self._verified(seat, held, done)
+        finally:
+            seat.drop(held)
+        if (right := passed(held.job, done.output)) is not None:
+            await self.canary_answered(seat, passed=right)
+
+    async def canary_answered(self, seat: Seat, *, passed: bool) -> None:
+        """A worker whose key is proven has answered a canary rightly or wrongly."""
+        log.info("worker %s has %s a canary", seat.key[:8], "passed" if passed else "failed")
 
     async def _finished_paid(self, job_id: str) -> None:
         """The result is released once the payment is captured, which may have been at commit."""
@@ -234,12 +210,29 @@ class Work:
 
     async def end(self, seat: Seat, held: Held, fault: Fault) -> None:
         """Ends whatever attempt a seat holds, and lets the job be tried again or fail."""
-        await self._try_again(held.job, fault)
+        if not held.canary:
+            await self.try_again(held.job, fault, counts=seat.proven)
         seat.drop(held)
+
+    async def end_all(self, seat: Seat) -> None:
+        """Ends what a worker that has gone held."""
+        with self._moving.counted():
+            for held in list(seat.held.values()):
+                try:
+                    await self.end(seat, held, WORKER_GONE)
+                except StoreUnavailable:
+                    seat.drop(held)
+                    log.warning("job %s is tried again once its lease runs out", held.job.id)
+
+    def counted(self) -> AbstractContextManager[None]:
+        """What is done in it is waited for by `let_finish`."""
+        return self._moving.counted()
 
     async def end_overdue(self, job: Job, fault: Fault) -> None:
         """Ends an attempt whose time is up, whether or not a seat holds it."""
-        await self._try_again(job, fault)
+        seat = self._seats.with_key(job.worker_key or "")
+        holds = seat is not None and seat.holds(Lease(job.id, job.attempt)) is not None
+        await self.try_again(job, fault, counts=seat is not None and holds and seat.proven)
         self._release(job)
 
     def _release(self, job: Job) -> None:
@@ -263,13 +256,13 @@ class Work:
         finally:
             watching.cancel()
         for seat in self._seats:
-            for held in list(seat.held.values()):
+            for held in seat.jobs:
                 await self._put_back(held)
                 seat.drop(held)
         await self._moving.ended()
 
     async def _until_nothing_runs(self, nothing_runs: asyncio.Event) -> None:
-        while running := [held for seat in self._seats for held in seat.held.values()]:
+        while running := [held for seat in self._seats for held in seat.jobs]:
             await asyncio.gather(*(held.ended.wait() for held in running))
         nothing_runs.set()
 
@@ -279,80 +272,28 @@ class Work:
         except (LeaseLost, StoreUnavailable) as error:
             log.info("job %s is not put back: %s", held.job.id, error)
 
-    async def _try_again(self, job: Job, fault: Fault) -> None:
-        """Puts a leased job back or fails it; one that was quicker elsewhere is left alone."""
+    async def try_again(self, job: Job, fault: Fault, *, counts: bool) -> None:
+        """Puts a leased job back or fails it; one that was quicker elsewhere is left alone.
+
+        The fault goes into the record of the worker's key where it `counts`: where it is known that
+        the worker that held the job has that key.
+        """
         refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
         others = self._seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
         decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
-        lease = Lease(job.id, job.attempt)
+        lease, blame = Lease(job.id, job.attempt), fault.blame if counts else None
         log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
-                await self._jobs.fail(decision.job, reason, fault.blame)
+                await self._jobs.fail(decision.job, reason, blame)
                 self._feed.ended(_failed(decision.job, reason))
                 return
-            await self._jobs.put_back(lease, decision.job, fault.blame)
+            await self._jobs.put_back(lease, decision.job, blame)
         except LeaseLost:
             return
         self._feed.status(job.id, job.attempt, JobStatus.PENDING)
         self._matching.job_returns(decision.job.lane)
-
-    def _vacate(self, seat: Seat) -> None:
-        """From now on the seat gets nothing and counts as nobody."""
-        self._seats.remove(seat, self._clock.now())
-        self._matching.withdraw(seat)
-        seat.left.set()
-
-
-class SeatedWorker:
-    """The `WorkSource` of a worker in this process: its seat, and the verbs for it."""
-
-    def __init__(self, work: Work, card: WorkerCard, clock: Clock, limits: Limits) -> None:
-        self._work = work
-        self._card = card
-        self._clock = clock
-        self._beat_seconds = limits.renew_seconds
-        self._seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
-
-    async def run(self) -> None:
-        """Holds the seat for as long as this runs."""
-        seat = await self._take_seat()
-        self._seat.set_result(seat)
-        try:
-            while True:
-                await self._clock.sleep(self._beat_seconds)
-                self._work.heard(seat)
-        finally:
-            await self._work.leave(seat)
-
-    async def _take_seat(self) -> Seat:
-        while True:
-            try:
-                return await self._work.join(self._card, local=True)
-            except StoreUnavailable as error:
-                log.warning("the node's own worker cannot start yet: %s", error)
-                await self._clock.sleep(_STORE_RETRY_SECONDS)
-
-    async def claim(self, job_types: frozenset[JobType]) -> Assignment:
-        """Waits for a job."""
-        return await self._work.claim(await self._seat, job_types)
-
-    async def progress(self, lease: Lease, text: str) -> None:
-        """Passes text on."""
-        await self._work.progress(await self._seat, lease, text)
-
-    async def lost(self, lease: Lease) -> None:
-        """Returns once the lease is lost."""
-        await self._work.lost(await self._seat, lease)
-
-    async def finish(self, lease: Lease, done: Completion) -> None:
-        """Hands a result in."""
-        await self._work.finish(await self._seat, lease, done)
-
-    async def fail(self, lease: Lease, fault: Fault) -> None:
-        """Reports a failed attempt."""
-        await self._work.fail(await self._seat, lease, fault)
 
 
 def _failed(job: Job, reason: str) -> Job:

@@ -17,3 +17,8 @@ def http_address(text: str) -> str | None:
     if url.query_string or url.fragment:
         return None
     return str(url).rstrip("/")
+
+
+def host_of(address: str) -> str:
+    """The host of an http address, with its port unless that is the usual one, as in `Host`."""
+    return URL(address).host_port_subcomponent or ""

@@ -53,6 +53,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     """A backend that sends nothing for so long amid a text has failed at it."""
     backend_wait_seconds: float = 30
     """So long a start, and later a job, waits for a backend that is away."""
+    proof_seconds: float = 5
+    """A worker that has not answered its challenge by then counts as one that cannot."""
+    answer_seconds: float = 5
+    """A proven connection must answer so soon where another one registers with its key."""
+    proof_wait_seconds: float = 2
+    """So long a PRIVATE commit waits for the proof of a worker's key that is under way."""
+    canary_pause_seconds: float = 60
+    """After a canary that proved nothing, the next one comes no sooner."""
     receipt_seconds: float = 10
     """So long a result waits for a receipt that is sent by itself."""
     register_seconds: float = 60

@@ -14,6 +14,7 @@ from dispatchd.wire.messages import (
     JobComplete,
     JobProgress,
     JobReject,
+    Prove,
     ReceiptSubmit,
     Register,
     WorkerMessage,
@@ -25,7 +26,7 @@ _FROM_COORDINATOR: msgspec.json.Decoder[CoordinatorMessage] = msgspec.json.Decod
 )
 _BY_TYPE: dict[str, type[Any]] = {
     str(kind.__struct_config__.tag): kind
-    for kind in (Register, Heartbeat, JobComplete, JobReject, ReceiptSubmit, JobProgress)
+    for kind in (Register, Heartbeat, JobComplete, JobReject, ReceiptSubmit, JobProgress, Prove)
 }
 
 

@@ -77,15 +77,25 @@ class JobProgress(Struct, frozen=True, tag_field="type", tag="job_progress", omi
     attempt: int | None = None
 
 
-WorkerMessage = Register | Heartbeat | JobComplete | JobReject | ReceiptSubmit | JobProgress
+class Prove(Struct, frozen=True, tag_field="type", tag="prove"):
+    """Ours: the answer to a challenge, in base64; `core/proof.py` says over what."""
+
+    signature: str
+
+
+WorkerMessage = Register | Heartbeat | JobComplete | JobReject | ReceiptSubmit | JobProgress | Prove
 
 
 class RegisterAck(Struct, frozen=True, tag_field="type", tag="register_ack", omit_defaults=True):
-    """The answer to `register`: an id, or why not."""
+    """The answer to `register`: an id, or why not.
+
+    Ours: `challenge` asks for `prove`; `resumed` names the leases that the worker then keeps.
+    """
 
     status: str
     worker_id: str | None = None
     error: str | None = None
+    challenge: str | None = None
     resumed: Names | None = None
 
 
@@ -112,7 +122,7 @@ class JobAssign(Struct, frozen=True, tag_field="type", tag="job_assign"):
     payment_ref: str | UnsetType | None = UNSET
 
 
-class JobCancel(Struct, frozen=True, tag_field="type", tag="job_cancel"):
+class JobCancel(Struct, frozen=True, tag_field="type", tag="job_cancel", omit_defaults=True):
     """Ours: the worker need not go on with this job."""
 
     job_id: str

@@ -38,6 +38,8 @@ class Dialler:
     def __init__(self, url: URL, clock: Clock) -> None:
         self._url = url
         self._socket_url = url.with_scheme(_WEBSOCKET[url.scheme])
+        self.host = self._socket_url.host_port_subcomponent or ""
+        """The `Host` header with which it asks for a socket."""
         self._clock = clock
         self._failures = 0
 
@@ -59,6 +61,7 @@ class Dialler:
         """A connected socket, closed at the end. A peer that answers no ping is gone."""
         async with session.ws_connect(
             self._socket_url,
+            headers={"Host": self.host},
             max_msg_size=FRAME_BYTES_MAX,
             heartbeat=_PING_SECONDS,
             timeout=aiohttp.ClientWSTimeout(ws_close=2.0),

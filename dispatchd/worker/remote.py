@@ -1,7 +1,7 @@
 """`RemoteCoordinator`: a coordinator on another machine, as a `WorkSource` over its WebSocket.
 
 Speaks part 1 of the protocol, so it works with coordinators that other people wrote; where ours
-answers with more (`resumed`, `job_cancel`), it makes use of it.
+answers with more (`challenge`, `resumed`, `job_cancel`), it makes use of it.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import LeaseLost
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
 from dispatchd.core.keys import KeyPair
+from dispatchd.core.proof import is_challenge, proof_text
 from dispatchd.core.receipt import complete
 from dispatchd.wire.decode import from_coordinator
 from dispatchd.wire.messages import (
@@ -27,6 +28,7 @@ from dispatchd.wire.messages import (
     JobComplete,
     JobProgress,
     JobReject,
+    Prove,
     Register,
     RegisterAck,
     SlotsOffered,
@@ -151,7 +153,9 @@ class RemoteCoordinator:
         """Registers, then beats and listens until the connection ends."""
         self._socket = socket
         await self._send(self._introduction())
-        self._accept(await self._acknowledgement(socket))
+        ack = await self._acknowledgement(socket)
+        await self._prove(ack)
+        self._accept(ack)
         beating = asyncio.create_task(self._beat())
         try:
             async for frame in socket:
@@ -183,9 +187,15 @@ class RemoteCoordinator:
                     return message
         raise _Refused("it closed the connection before we were registered")
 
-    def _accept(self, ack: RegisterAck) -> None:
+    async def _prove(self, ack: RegisterAck) -> None:
+        """Answers a challenge, which coordinators of others do not send."""
         if ack.status != "ok":
             raise _Refused(f"it refused us: {ack.error or 'no reason given'}")
+        if ack.challenge is not None and is_challenge(ack.challenge):
+            text = proof_text(ack.worker_id or "", ack.challenge, self._dialler.host)
+            await self._send(Prove(self._key.sign(text)))
+
+    def _accept(self, ack: RegisterAck) -> None:
         kept = set(ack.resumed or ())
         for job_id in self._leases.keys() - kept:
             self._lose(job_id)

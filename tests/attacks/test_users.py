@@ -112,6 +112,7 @@ async def worker(node: Node, alice: Client) -> AsyncIterator[ForeignWorker]:
     async with foreign_worker(node.http, node.url) as worker:
         await worker.register("TASK")
         await pair(alice, "alice", worker.pubkey)
+        await worker.pass_canary()
         yield worker
 
 
@@ -214,6 +215,7 @@ async def test_a_private_job_of_a_user_who_takes_a_key_later(node: Node) -> None
     async with foreign_worker(node.http, node.url) as worker:
         await worker.register("TASK")
         await pair(Client(node), "carol", worker.pubkey)
+        await worker.pass_canary()
         _, made = await Client(node).commit("carol")
         path = f"/v1/jobs/{made['job_id']}"
         assert await Client(node).status("GET", path) == 200

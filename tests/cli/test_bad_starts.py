@@ -55,6 +55,13 @@ def test_a_port_that_is_taken(refused: Start) -> None:
     assert "--port" in said
 
 
+def test_public_urls_that_are_none_or_too_many(refused: Start) -> None:
+    for wrong in ("example.org", "ftp://example.org", "http://"):
+        assert "--public-url" in refused(*NODE, "--public-url", wrong)
+    two = ("--public-url", "http://a.example.org", "--public-url", "http://b.example.org")
+    assert "--public-url" in refused(*NODE, *two)
+
+
 def test_a_host_that_is_not_ours(refused: Start) -> None:
     assert "192.0.2.1" in refused(*NODE, "--host", "192.0.2.1")
 

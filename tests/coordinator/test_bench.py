@@ -32,6 +32,7 @@ def seat(kind: ProviderType, heard_at: int = 0, users: tuple[str, ...] = ()) -> 
     )
     made = Seat(card, heard_at, {}, local=False)
     made.users.update(users)
+    made.proven = True
     return made
 
 

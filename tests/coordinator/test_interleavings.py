@@ -151,6 +151,7 @@ class Interleavings(RuleBasedStateMachine):
         abilities=st.sampled_from(ABILITIES),
         places=st.integers(1, 3),
         mentions=st.booleans(),
+        prove=st.sampled_from((True, True, False)),
         moves=MOVES,
     )
     def join(
@@ -159,12 +160,13 @@ class Interleavings(RuleBasedStateMachine):
         abilities: frozenset[JobType],
         places: int,
         mentions: bool,
+        prove: bool,
         moves: list[int] | None,
     ) -> None:
         peer = self.world.peers[number]
         if not peer.joining:
             peer.job_types, peer.places = abilities, places
-            self.act(self.world.join(peer, mentions=mentions), moves)
+            self.act(self.world.join(peer, mentions=mentions, prove=prove), moves)
 
     @rule(number=PEERS, moves=MOVES)
     def leave(self, number: int, moves: list[int] | None) -> None:

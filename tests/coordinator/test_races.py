@@ -155,6 +155,9 @@ async def test_a_pairing_made_while_the_worker_joins_counts(world: World) -> Non
     peer = world.peers[0]
     joining = world.spawn(world.join(peer, mentions=False))
     await breathe()
+    await world.gate._let_happen(world.gate._reads)  # held_by
+    await world.gate._answer(world.gate._reads)
+    await breathe()
     await world.gate._let_happen(world.gate._writes)  # users_of, which keeps to their order
     key = peer.key.public_hex
     pairing = asyncio.ensure_future(

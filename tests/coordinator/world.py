@@ -15,9 +15,11 @@ from dispatchd.coordinator.seats import Seat
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.clock import iso
 from dispatchd.core.errors import BadReceipt, LeaseLost, NoTrustedWorker, Stopping
-from dispatchd.core.job import Completion, Fault, JobStatus, JobType, Lease
+from dispatchd.core.job import Completion, Fault, JobStatus, JobType, Lane, Lease
 from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
+from dispatchd.core.proof import proof_text
+from dispatchd.core.record import Blame
 from dispatchd.core.receipt import complete
 from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import open_sqlite
@@ -26,6 +28,7 @@ from tests.coordinator.ledger import Ledger
 from tests.support.clock import FakeClock
 
 ALL_TYPES = frozenset(JobType)
+HOST = "coordinator.test"
 
 
 def key_number(number: int) -> KeyPair:
@@ -57,6 +60,7 @@ class Peer:
             provider_pubkey=self.key.public_hex,
             provider_type=ProviderType.DESKTOP,
             slots=(Slots(self.job_types, self.places),),
+            version="0",
         )
 
 
@@ -75,6 +79,7 @@ class World:
         self._verbs: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
         self._outputs = 0
+        self._canaries = 0
 
     async def start(self) -> None:
         """A new process."""
@@ -174,8 +179,11 @@ class World:
         code = await self.parts.coordinator.create_code(user_id)
         await self.parts.coordinator.claim_code(code.code, peer.key.public_hex, "::1")
 
-    async def join(self, peer: Peer, *, mentions: bool) -> None:
-        """Connects, and takes up what it `mentions` to be still running."""
+    async def join(self, peer: Peer, *, mentions: bool, prove: bool = True) -> None:
+        """Connects, and takes up what it `mentions` to be still running if it can `prove` its key.
+
+        Who cannot, and would have to wait for the place of one who has, goes away again.
+        """
         peer.joining = True
         active = list(peer.running) if mentions else []
         former, peer.seat = peer.seat, None
@@ -183,11 +191,21 @@ class World:
             # It has opened another connection; the old one has not been noticed to be dead.
             self._forget_claims(peer)
         try:
-            seat = await self.parts.work.join(peer.card, active)
+            seat = await self.parts.admission.join(peer.card, active)
+            if prove:
+                await self._prove(peer, seat)
         except (LeaseLost, Stopping):
+            self._run_out(active)
             return  # it took so long that it has been given up, or another one was quicker
         finally:
             peer.joining = False
+        if not prove:
+            self._run_out(active)
+        if self.parts.seats.waits(seat):
+            await self.parts.admission.leave(seat)
+            peer.seat = former
+            self.claim(peer)
+            return
         assert set(seat.held) <= set(active)
         if former is not None:
             assert former.left.is_set()
@@ -196,11 +214,22 @@ class World:
         peer.seat = seat
         self.claim(peer)
 
+    def _run_out(self, job_ids: list[str]) -> None:
+        """Leases that were to be kept, but are nobody's before their time is up."""
+        self._inherited |= {lease for lease in self.ledger.leases() if lease.job_id in job_ids}
+
+    async def _prove(self, peer: Peer, seat: Seat) -> None:
+        assert seat.challenge is not None
+        signature = peer.key.sign(proof_text(seat.id, seat.challenge, HOST))
+        assert await self.parts.admission.prove(seat, signature, HOST)
+        if seat.left.is_set():
+            raise LeaseLost("it was replaced while it proved its key")
+
     def leave(self, peer: Peer) -> None:
         """Its connection ends."""
         if peer.seat is not None:
             self._forget_claims(peer)
-            self.spawn(self.parts.work.leave(peer.seat))
+            self.spawn(self.parts.admission.leave(peer.seat))
             peer.seat = None
 
     def claim(self, peer: Peer) -> None:
@@ -219,11 +248,29 @@ class World:
             assert seat.left.is_set()
             return
         lease = assignment.lease
+        if lease.job_id not in self.ledger.rows:
+            await self._answer_canary(peer, seat, lease)
+            return
         assert lease not in self._given, f"{lease} was given twice"
         assert assignment.job_type in peer.job_types
         self._given.add(lease)
         if seat.holds(lease):
             peer.running[lease.job_id] = lease
+
+    async def _answer_canary(self, peer: Peer, seat: Seat, lease: Lease) -> None:
+        """Every other one is turned down."""
+        self._canaries += 1
+        try:
+            if self._canaries % 2:
+                await self.parts.work.fail(seat, lease, Fault("boom", Blame.REJECTED))
+            else:
+                await self.parts.work.finish(seat, lease, self.result(peer.key, lease.job_id))
+        except LeaseLost:
+            assert seat.left.is_set()
+        task = asyncio.current_task()
+        if peer.seat is seat and task is not None:
+            peer.claims.discard(task)
+            self.claim(peer)
 
     async def progress(self, seat: Seat, lease: Lease) -> None:
         """Reports progress."""
@@ -268,7 +315,7 @@ class World:
 
     async def drain(self, grace_seconds: float) -> None:
         """Stops as a node does."""
-        held = {kept.lease for seat in self.parts.seats for kept in seat.held.values()}
+        held = {kept.lease for seat in self.parts.seats for kept in seat.jobs}
         orphans = self._inherited - held
         self.draining = True
         self.parts.coordinator.stop()
@@ -298,7 +345,7 @@ class World:
         """At rest, a lease is held by one seat at the most, and a seat holds what it has."""
         seen: set[str] = set()
         for seat in self.parts.seats:
-            for held in seat.held.values():
+            for held in seat.jobs:
                 assert held.job.id not in seen, f"{held.job.id} is held twice"
                 assert self.ledger.stands(held.lease, seat.key), f"{held.lease} is gone"
                 seen.add(held.job.id)
@@ -309,6 +356,8 @@ class World:
         for row in waiting if not self.draining else ():
             for seat in self.parts.seats:
                 kinds = {kind for offer in seat.offers for kind in offer.job_types}
-                trusted = row["privacy"] == "PUBLIC" or row["user_id"] in seat.users
+                trusted = row["privacy"] == "PUBLIC" or seat.can_do(
+                    Lane(JobType(row["job_type"]), row["user_id"])
+                )
                 idle = row["job_type"] in kinds and trusted and row["avoid"] == "[]"
                 assert not idle, f"{seat.key[:8]} is idle, but {row} waits"

@@ -102,12 +102,28 @@ def test_private_jobs_go_to_a_paired_worker_alone(machines: Machines) -> None:
                     job_id = client.commit(payload, "alice", privacy_class="PRIVATE")
                     done = client.until(job_id, "completed")
                     assert done["receipt"]["provider_pubkey"] == key_of(friend)
+                _, shown = client.json("GET", "/v1/workers")
+                assert [worker["proven"] for worker in shown["workers"]] == [True] * 3
 
                 status, _ = client.offer(TASK, "bob", privacy_class="PRIVATE")
                 assert status == 422
                 _, trusted = client.json("GET", "/v1/trust/list?user_id=alice")
                 keys = [provider["provider_pubkey"] for provider in trusted["providers"]]
                 assert keys == [key_of(friend)]
+
+
+def test_workers_prove_their_keys_to_the_public_address(machines: Machines) -> None:
+    with machines.coordinator("--public-url", "https://dispatch.example.org") as node:
+        with machines.worker(node.url()) as worker:
+            worker.err.wait_for("BAD_PROOF")
+        assert Client(node.url()).json("GET", "/v1/workers")[1] == {"workers": []}
+    port = free_port()
+    with machines.coordinator("--port", str(port), "--public-url", url_of(port)) as node:
+        client = Client(node.url())
+        with machines.worker(node.url()):
+            client.workers(1)
+            client.until(client.commit(TASK), "completed")
+            assert client.json("GET", "/v1/workers")[1]["workers"][0]["proven"]
 
 
 def test_a_worker_is_trusted_still_after_both_were_restarted(machines: Machines) -> None:

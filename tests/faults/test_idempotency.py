@@ -152,7 +152,10 @@ async def test_a_replay_is_answered_when_the_queue_is_full(
 async def test_a_replay_is_answered_while_the_node_stops(node: Node) -> None:
     _, job_id, _ = await commit(node, "k")
     parts = node.parts
-    edge = Edge(parts.coordinator, parts.work, parts.chain, MONAD, node.clock, Limits())
+    edge = Edge(
+        *(parts.coordinator, parts.admission, parts.work, parts.chain),
+        *(MONAD, node.clock, Limits()),
+    )
     await parts.drain(edge, 0)
     assert (await commit(node, "new"))[0] == 503
     assert await commit(node, "k") == (201, job_id, True)

@@ -20,7 +20,9 @@ OURS = {"version": "0"}
 
 
 async def assigned(node: Node, worker: ForeignWorker, **fields: Any) -> str:
-    await worker.register(**fields)
+    ack = await worker.register(**fields)
+    if "challenge" in ack:
+        await worker.prove(ack)
     job_id = await node.commit(SUMMARIZE)
     assert (await worker.expect("job_assign"))["job_id"] == job_id
     return job_id
@@ -149,6 +151,8 @@ async def test_the_old_socket_loses_its_jobs_to_the_newcomer_with_its_key(
     async with connected(node, worker.key) as newcomer:
         ack = await newcomer.register(active_jobs=[kept, "another"], **OURS)
         assert ack["resumed"] == [kept]
+        await newcomer.prove(ack)
+        assert await beat(newcomer) == []
         with suppress(ConnectionError):  # whatever the old connection still sends comes too late
             await worker.complete(kept, '"old"')
         await worker.closed()
@@ -188,7 +192,8 @@ async def test_a_lease_that_ran_out_is_not_resumed(tmp_path: Path, clock: FakeCl
     clock.advance(31)
     async with running_node(database, clock) as node, connected(node, worker.key) as back:
         ack = await back.register(active_jobs=[job_id], **OURS)
-        assert "resumed" not in ack
+        await back.prove(ack)
+        assert await back.expect("job_cancel") == {"type": "job_cancel", "job_id": job_id}
         again = await back.expect("job_assign")
         assert (again["job_id"], again["attempt"]) == (job_id, 2)
 
@@ -261,7 +266,7 @@ async def test_who_rejected_a_job_does_not_get_it_while_another_is_only_busy(
         await busy.register()
         blocking = await node.commit(SUMMARIZE)
         await busy.expect("job_assign")
-        job_id = await assigned(node, worker)
+        job_id = await assigned(node, worker, **OURS)
         await worker.send(type="job_reject", job_id=job_id, reason="no")
         assert await live(node, 40, worker, busy, step=1) == []
         await busy.complete(blocking)
@@ -321,7 +326,7 @@ LIES: list[dict[str, Any]] = [
 async def test_a_lie_completes_nothing_and_goes_on_record(
     node: Node, worker: ForeignWorker, lie: dict[str, Any]
 ) -> None:
-    job_id = await assigned(node, worker)
+    job_id = await assigned(node, worker, **OURS)
     receipt = worker.receipt(job_id, "{}", **lie.get("receipt", {}))
     frame = {
         "type": "job_complete",
@@ -364,7 +369,7 @@ async def test_the_receipt_of_one_job_does_not_stand_for_another(
 async def test_every_way_in_which_an_attempt_ends_is_counted(
     node: Node, worker: ForeignWorker
 ) -> None:
-    await worker.register(max_concurrent_jobs=8, **OURS)
+    await worker.prove(await worker.register(max_concurrent_jobs=8, **OURS))
     jobs = [await node.commit(SUMMARIZE) for _ in range(4)]
     for _ in jobs:
         await worker.expect("job_assign")
@@ -379,7 +384,7 @@ async def test_every_way_in_which_an_attempt_ends_is_counted(
 
 
 async def test_a_record_outlives_the_connection(node: Node, worker: ForeignWorker) -> None:
-    job_id = await assigned(node, worker)
+    job_id = await assigned(node, worker, **OURS)
     await worker.socket.close()
     await node.until(job_id, "pending")
     async with connected(node, worker.key) as back:

@@ -168,6 +168,7 @@ async def pair(node: Node, worker: ForeignWorker, user_id: str) -> None:
     claim = {"pairing_code": code, "provider_pubkey": worker.pubkey}
     async with node.http.post(f"{node.url}/v1/trust/claim", json=claim) as reply:
         assert reply.status == 200
+    await worker.pass_canary()
 
 
 async def test_a_private_job_does_not_wait_behind_public_ones_of_others(

@@ -36,7 +36,10 @@ def test_the_document_is_valid() -> None:
 
 async def test_the_document_has_every_route_and_no_other(node: Node) -> None:
     parts = node.parts
-    edge = Edge(parts.coordinator, parts.work, parts.chain, MONAD, node.clock, Limits())
+    edge = Edge(
+        *(parts.coordinator, parts.admission, parts.work, parts.chain),
+        *(MONAD, node.clock, Limits()),
+    )
     routes = {
         (route.resource.canonical, route.method.lower())
         for route in edge._app.router.routes()

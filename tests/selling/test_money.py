@@ -177,7 +177,7 @@ class Town:
             provider_type=ProviderType.DESKTOP,
             slots=(Slots(TYPES, 1),),
         )
-        seat = await self.parts.work.join(card)
+        seat = await self.parts.admission.join(card)
         claim = asyncio.create_task(self.parts.work.claim(seat, TYPES))
         done, _ = await asyncio.wait({claim}, timeout=0.02)
         if not done:
@@ -190,7 +190,7 @@ class Town:
                 await self.parts.work.finish(seat, lease, result)
             else:
                 await self.parts.work.fail(seat, lease, Fault("boom", final=True))
-        await self.parts.work.leave(seat)
+        await self.parts.admission.leave(seat)
 
     async def cancel(self, pick: int) -> None:
         if self.jobs:

@@ -110,8 +110,7 @@ async def test_a_worker_whose_key_sits_elsewhere_now_is_told(node: Node) -> None
     async with our_worker(node.url, {JobType.TASK: task}) as key:
         job_id = await node.commit(SUMMARIZE)
         await node.until(job_id, "running")
-        async with foreign_worker(node.http, node.url) as thief:
-            ack = await thief.register(provider_pubkey=key.public_hex)
-            assert ack["status"] == "ok"
+        async with foreign_worker(node.http, node.url, key._signing) as elsewhere:
+            await elsewhere.prove(await elsewhere.register(version="0"))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await task.stopped.wait()

@@ -386,6 +386,7 @@ async def test_a_private_job_goes_only_to_whom_the_user_trusts(
         claim = {"pairing_code": code, "provider_pubkey": worker.pubkey.upper()}
         async with node.http.post(f"{node.url}/v1/trust/claim", json=claim) as reply:
             assert reply.status == 200
+        await worker.pass_canary()
         for _ in range(3):
             job_id = await node.commit(SUMMARIZE, privacy_class="PRIVATE")
             frame = await worker.expect("job_assign")

@@ -5,8 +5,9 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from nacl.signing import SigningKey
@@ -18,9 +19,12 @@ PATIENCE_SECONDS = 10.0
 class ForeignWorker:
     """A socket, a key, and the frames of part 1."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, key: SigningKey) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, key: SigningKey, host: str = ""
+    ) -> None:
         self.socket = socket
         self.key = key
+        self.host = host
         self.pubkey = bytes(key.verify_key).hex()
 
     async def send(self, **frame: Any) -> None:
@@ -41,15 +45,17 @@ class ForeignWorker:
 
     async def closed(self) -> int:
         """Waits until the coordinator closes the connection; the close code."""
+        ends = {
+            aiohttp.WSMsgType.CLOSE,
+            aiohttp.WSMsgType.CLOSED,
+            aiohttp.WSMsgType.CLOSING,
+            aiohttp.WSMsgType.ERROR,
+        }
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (message := await self.socket.receive()).type not in {
-                aiohttp.WSMsgType.CLOSE,
-                aiohttp.WSMsgType.CLOSED,
-                aiohttp.WSMsgType.CLOSING,
-                aiohttp.WSMsgType.ERROR,
-            }:
-                pass
-        return self.socket.close_code or int(message.data or 0)
+            while True:
+                with suppress(ConnectionError):  # a ping that came just before cannot be answered
+                    if (message := await self.socket.receive()).type in ends:
+                        return self.socket.close_code or int(message.data or 0)
 
     async def register(self, *capabilities: str, **fields: Any) -> dict[str, Any]:
         """Registers and returns the acknowledgement."""
@@ -61,6 +67,19 @@ class ForeignWorker:
         }
         await self.send(**(frame | fields))
         return await self.expect("register_ack")
+
+    async def prove(self, ack: dict[str, Any], host: str | None = None) -> None:
+        """Answers the challenge of an acknowledgement, as workers of part 2 do."""
+        text = f"dispatchd worker proof v1\n{ack['worker_id']}\n{ack['challenge']}\n"
+        signed = self.key.sign((text + (self.host if host is None else host)).encode())
+        await self.send(type="prove", signature=base64.b64encode(signed.signature).decode())
+
+    async def pass_canary(self) -> str:
+        """Answers the job with which the coordinator finds out whether the key is ours; its id."""
+        frame = await self.expect("job_assign")
+        words = len(frame["payload"]["input"].split())
+        await self.complete(frame["job_id"], json.dumps({"summary": "x", "word_count": words}))
+        return str(frame["job_id"])
 
     def receipt(self, job_id: str, output: str, /, **changes: Any) -> dict[str, Any]:
         """A receipt over an output's text, with the bare hex hash that many workers send."""
@@ -92,8 +111,16 @@ class ForeignWorker:
 
 @asynccontextmanager
 async def foreign_worker(
-    http: aiohttp.ClientSession, url: str, key: SigningKey | None = None
+    http: aiohttp.ClientSession,
+    url: str,
+    key: SigningKey | None = None,
+    *,
+    host: str | None = None,
+    autoping: bool = True,
 ) -> AsyncIterator[ForeignWorker]:
-    """Connects, without registering."""
-    async with http.ws_connect(url, max_msg_size=0) as socket:
-        yield ForeignWorker(socket, key or SigningKey.generate())
+    """Connects, without registering; `host` is what it writes into `Host`."""
+    host = host or urlsplit(url).netloc
+    async with http.ws_connect(
+        url, max_msg_size=0, headers={"Host": host}, autoping=autoping
+    ) as socket:
+        yield ForeignWorker(socket, key or SigningKey.generate(), host)

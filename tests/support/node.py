@@ -81,6 +81,7 @@ async def running_node(
     port: int = 0,
     opening: OpenShop | None = None,
     rules: KeyRules | None = None,
+    public_host: str | None = None,
 ) -> AsyncIterator[Node]:
     """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
     limits = limits or Limits()
@@ -94,8 +95,9 @@ async def running_node(
         parts = Coordination.over(store, chain, clock, limits, shop)
         await parts.prepare()
         edge = Edge(
-            *(parts.coordinator, parts.work, chain, MONAD, clock, limits, market),
+            *(parts.coordinator, parts.admission, parts.work, chain, MONAD, clock, limits, market),
             rules or KeyRules(),
+            public_host,
         )
         tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
         try:

@@ -46,8 +46,25 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-TYPES = ["register", "heartbeat", "job_complete", "job_reject", "receipt_submit", "job_progress"]
-FIELDS = ["provider_pubkey", "capabilities", "job_id", "output", "receipt", "delta", "attempt"]
+TYPES = [
+    "register",
+    "heartbeat",
+    "job_complete",
+    "job_reject",
+    "receipt_submit",
+    "job_progress",
+    "prove",
+]
+FIELDS = [
+    "provider_pubkey",
+    "capabilities",
+    "job_id",
+    "output",
+    "receipt",
+    "delta",
+    "attempt",
+    "signature",
+]
 FRAMES = st.builds(
     lambda kind, rest: json.dumps(rest | {"type": kind}),
     st.sampled_from(TYPES) | JSON,
