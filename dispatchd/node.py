@@ -87,7 +87,8 @@ class Coordination(Struct, frozen=True):
         feed = Feed(limits.watchers_max)
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
-        work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits, owed)
+        stores = (store.jobs, store.trust, store.records)
+        work = Work(*stores, seats, matching, feed, clock, limits, owed)
         sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, matching, clock, limits, sales)
@@ -96,6 +97,7 @@ class Coordination(Struct, frozen=True):
             store.jobs,
             store.payments,
             store.trust,
+            store.records,
             seats,
             matching,
             work,

@@ -7,6 +7,7 @@ from msgspec import Struct
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.core.job import Job, Millis
 from dispatchd.core.limits import Limits
+from dispatchd.core.standing import Standing
 from dispatchd.scheduler import may_offer
 
 
@@ -16,6 +17,7 @@ class Rule(StrEnum):
     NOT_CAPABLE = "not_capable"
     NOT_PAIRED = "not_paired"
     MODEL_NOT_THERE = "model_not_there"
+    SUSPENDED = "suspended"
     REFUSED = "refused"
     PREPARING = "preparing"
     BUSY = "busy"
@@ -26,14 +28,15 @@ class Exclusion(Struct, frozen=True):
 
     worker_key: str
     rule: Rule | None
+    standing: Standing
 
 
 def explain(job: Job, seats: Seats, now: Millis, limits: Limits) -> list[Exclusion]:
     """The verdict on every connected worker."""
-    refused = {refusal.worker_key for refusal in job.avoid}
-    others = seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
+    others = seats.others_for(job)
     return [
-        Exclusion(seat.key, _rule(job, seat, now, limits, others_online=others)) for seat in seats
+        Exclusion(seat.key, _rule(job, seat, now, limits, others_online=others), seat.standing)
+        for seat in seats
     ]
 
 
@@ -45,6 +48,8 @@ def _rule(job: Job, seat: Seat, now: Millis, limits: Limits, *, others_online: b
         return Rule.NOT_PAIRED
     if lane.model is not None and lane.model not in seat.card.models:
         return Rule.MODEL_NOT_THERE
+    if seat.suspended:
+        return Rule.SUSPENDED
     if not may_offer(job, seat.key, now, limits, others_online=others_online):
         return Rule.REFUSED
     if job.job_type not in seat.offered:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
+from dispatchd.core.standing import Grade, Standing
 
 
 class Held:
@@ -28,7 +29,8 @@ class Offer:
 
     def suits(self, lane: Lane) -> bool:
         """Whether this place could take jobs of a lane."""
-        return lane.job_type in self.job_types and self.seat.can_do(lane)
+        able = lane.job_type in self.job_types and self.seat.can_do(lane)
+        return able and not self.seat.suspended
 
 
 class Seat:
@@ -50,7 +52,15 @@ class Seat:
         self.offers: dict[Offer, None] = {}
         self.offered: frozenset[JobType] = frozenset()
         """The job types for which it has had a place; for others it is not ready yet."""
+        self.standing = Standing()
+        self.grade = Grade.FAIR
+        """What its standing was worth when that was last looked at."""
         self.left = asyncio.Event()
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it gets no job for a time; it counts as busy."""
+        return self.grade is Grade.SUSPENDED
 
     @property
     def key(self) -> str:
@@ -146,6 +156,17 @@ class Seats:
         if lane.user_id is None:
             return any(seat.can_do(lane) and accept(seat) for seat in self._by_type[lane.job_type])
         return any(seat.can_do(lane) and accept(seat) for seat in self.trusted_by(lane.user_id))
+
+    def others_for(self, job: Job) -> bool:
+        """Whether a worker is online, and not suspended, that has not turned a job down or got it.
+
+        One that is suspended counts where jobs wait for whoever can do them, not where a job that
+        somebody else could do would have to wait for it.
+        """
+        refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
+        return self.anyone_for(
+            job.lane, lambda seat: seat.key not in refused and not seat.suspended
+        )
 
     def last_left(self, lane: Lane) -> Millis:
         """When the last worker that could do jobs of a lane left; 0 if none did lately."""

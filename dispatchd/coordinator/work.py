@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -33,9 +34,10 @@ from dispatchd.core.job import (
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
+from dispatchd.core.standing import Blamed, Standing
 from dispatchd.feed import Feed
-from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault
-from dispatchd.store import JobStore, TrustStore
+from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault, strikes_after
+from dispatchd.store import JobStore, RecordStore, TrustStore
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class Work:
         self,
         jobs: JobStore,
         trust: TrustStore,
+        records: RecordStore,
         seats: Seats,
         matching: Matching,
         feed: Feed,
@@ -66,6 +69,7 @@ class Work:
         self._owed = owed
         self._jobs = jobs
         self._trust = trust
+        self._records = records
         self._seats = seats
         self._matching = matching
         self._feed = feed
@@ -103,7 +107,7 @@ class Work:
         return seat
 
     async def _settle_in(self, seat: Seat, active_jobs: Sequence[str]) -> None:
-        """Finds out whom a worker is trusted by, and what it still holds.
+        """Finds out whom a worker is trusted by, how it stands, and what it still holds.
 
         The seat is known already, so nothing that happens meanwhile is missed. Leases are taken
         over by a write, so that it comes after the last results of a former connection.
@@ -114,6 +118,7 @@ class Work:
         kept = await self._jobs.take_over(seat.key, active_jobs, seat.heard_at, until)
         for job in kept:
             seat.hold(job)
+        self._judge(seat, await self._records.standing(seat.key))
         for job in await self._jobs.held_by(seat.key):
             if seat.holds(Lease(job.id, job.attempt)) is None:
                 await self._try_again(job, WORKER_GONE)
@@ -181,6 +186,7 @@ class Work:
             seat.drop(held)
             raise
         seat.drop(held)
+        self._judge(seat, seat.standing.with_success())
         if held.job.payment_ref is not None:
             await self._finished_paid(lease.job_id)
             return
@@ -203,6 +209,10 @@ class Work:
             job = await self._jobs.get(job_id)
             if job is not None and job.status in ENDED:
                 self._feed.ended(job)
+
+    async def canary_answered(self, seat: Seat, *, passed: bool) -> None:
+        """Counts a canary of the worker's; a failed one is shown, and not held against it."""
+        await self._records.note_canary(seat.key, passed=passed)
 
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Ends an attempt that failed."""
@@ -281,22 +291,34 @@ class Work:
 
     async def _try_again(self, job: Job, fault: Fault) -> None:
         """Puts a leased job back or fails it; one that was quicker elsewhere is left alone."""
-        refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
-        others = self._seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
-        decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
+        now, limits = self._clock.now(), self._limits
+        others = self._seats.others_for(job)
+        decision = after_fault(job, fault, now, limits, others_online=others)
+        judge = partial(strikes_after, job=job, fault=fault, now=now, limits=limits)
+        blamed = Blamed(fault.blame, judge)
         lease = Lease(job.id, job.attempt)
         log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
-                await self._jobs.fail(decision.job, reason, fault.blame)
+                self._blame(job, await self._jobs.fail(decision.job, reason, blamed))
                 self._feed.ended(_failed(decision.job, reason))
                 return
-            await self._jobs.put_back(lease, decision.job, fault.blame)
+            self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
         self._feed.status(job.id, job.attempt, JobStatus.PENDING)
         self._matching.job_returns(decision.job.lane)
+
+    def _blame(self, job: Job, standing: Standing | None) -> None:
+        """Whoever had the job stands so now."""
+        seat = self._seats.with_key(job.worker_key or "")
+        if seat is not None and standing is not None:
+            self._judge(seat, standing)
+
+    def _judge(self, seat: Seat, standing: Standing) -> None:
+        seat.standing = standing
+        self._matching.review(seat)
 
     def _vacate(self, seat: Seat) -> None:
         """From now on the seat gets nothing and counts as nobody."""

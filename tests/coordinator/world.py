@@ -310,5 +310,6 @@ class World:
             for seat in self.parts.seats:
                 kinds = {kind for offer in seat.offers for kind in offer.job_types}
                 trusted = row["privacy"] == "PUBLIC" or row["user_id"] in seat.users
-                idle = row["job_type"] in kinds and trusted and row["avoid"] == "[]"
+                able = row["job_type"] in kinds and trusted and not seat.suspended
+                idle = able and row["avoid"] == "[]"
                 assert not idle, f"{seat.key[:8]} is idle, but {row} waits"
