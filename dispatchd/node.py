@@ -92,7 +92,7 @@ class Coordination(Struct, frozen=True):
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         proofs = Proofs(seats, matching, clock, limits)
-        work = Work(store.jobs, seats, matching, proofs, feed, clock, limits, owed)
+        work = Work(store.jobs, store.records, seats, matching, proofs, feed, clock, limits, owed)
         admission = Admission(
             *(store.jobs, store.trust, seats, matching, proofs, work, clock, limits)
         )
@@ -104,6 +104,7 @@ class Coordination(Struct, frozen=True):
             store.jobs,
             store.payments,
             store.trust,
+            store.records,
             seats,
             matching,
             work,

@@ -8,6 +8,9 @@ from aiohttp import web
 from dispatchd.core.errors import Invalid, TooSlow, UnsupportedMediaType
 from dispatchd.core.limits import Limits
 
+_PAGE_MAX = 500
+_PAGE_DEFAULT = 50
+
 
 async def json_text(request: web.Request, limits: Limits) -> str:
     """The body's text; raises where it is slow, not declared as JSON or not UTF-8."""
@@ -49,6 +52,19 @@ def whole_number(request: web.Request, name: str, least: int, most: int, *, defa
     if not text.isascii() or not text.isdigit() or not least <= int(text[: digits + 1]) <= most:
         raise Invalid(f"{name} must be a whole number from {least} to {most}")
     return int(text)
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A query parameter that is `true` or, as without it, `false`; raises where it is neither."""
+    text = parameter(request, name)
+    if text not in {None, "true", "false"}:
+        raise Invalid(f"{name} must be true or false")
+    return text == "true"
+
+
+def page_size(request: web.Request) -> int:
+    """`limit`: how many things a page holds."""
+    return whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT)
 
 
 def _is_utf8(charset: str) -> bool:

@@ -8,12 +8,14 @@ from functools import partial
 from aiohttp import web
 
 from dispatchd.api.access import Access
-from dispatchd.api.body import json_text, parameter, whole_number
+from dispatchd.api.body import json_text, page_size, parameter
 from dispatchd.api.errors import guarded, json_response, raw_response
 from dispatchd.api.gate import Gate
 from dispatchd.api.job_view import JobView, listed_text
 from dispatchd.api.schema import Policy, choice, parse_order, with_fingerprint
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.explain import Exclusion, Rule
+from dispatchd.core.clock import iso
 from dispatchd.core.errors import Invalid, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, JobFilter, JobStatus, JobType, Tier
 from dispatchd.core.limits import Limits
@@ -21,8 +23,6 @@ from dispatchd.core.network import Network
 from dispatchd.core.prices import in_dollars, price
 
 _KEY_CHARS_MAX = 255
-_PAGE_MAX = 500
-_PAGE_DEFAULT = 50
 _SECONDS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 
@@ -112,9 +112,7 @@ class JobRoutes:
             return json_response(body | {"workers": []})
         able = job.status in LEASED or any(each.rule is None for each in exclusions)
         body["verdict"] = "will run" if able else "cannot run now"
-        body["workers"] = [
-            {"provider_pubkey": each.worker_key, "excluded_by": each.rule} for each in exclusions
-        ]
+        body["workers"] = [_excluded(each) for each in exclusions]
         return json_response(body)
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -135,13 +133,25 @@ class JobRoutes:
         return float(wait)
 
 
+def _excluded(exclusion: Exclusion) -> dict[str, object]:
+    body: dict[str, object] = {
+        "provider_pubkey": exclusion.worker_key,
+        "excluded_by": exclusion.rule,
+    }
+    if exclusion.rule is not Rule.SUSPENDED:
+        return body
+    standing = exclusion.standing
+    until = iso(standing.strikes.suspended_until)
+    return body | {"suspended_until": until, "failures": standing.record.failures}
+
+
 def _filter(request: web.Request, caller: str | None) -> JobFilter:
     status = parameter(request, "status")
     return JobFilter(
         user_id=parameter(request, "user_id"),
         status=None if status is None else choice(status, JobStatus, "status"),
         after=parameter(request, "after"),
-        limit=whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT),
+        limit=page_size(request),
         private_of=caller,
     )
 

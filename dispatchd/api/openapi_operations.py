@@ -109,6 +109,19 @@ _JOB = Parameter(
 _USER = Parameter(
     name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
 )
+_WORKERS = (
+    Parameter(
+        name="all",
+        shape={"type": "boolean", "default": False},
+        about="Also those that are not connected and have a record, in pages.",
+    ),
+    Parameter(name="after", shape=TEXT, about="With `all`: the `next` of the page before."),
+    Parameter(
+        name="limit",
+        shape={"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+        about="With `all`: how many workers a page holds.",
+    ),
+)
 _WORKER = Parameter(name="provider_pubkey", shape=TEXT, required=True, about="The worker's key.")
 _REPLAY = ("Idempotent-Replay", "`true` where the job was committed before with this key.")
 _JOB_ID = (JOB_ID_HEADER, "The job that the call has become.")
@@ -309,7 +322,12 @@ OPERATIONS = (
         keyed=True,
         errors=(*_BODY_ERRORS, 401, 409, 429, 503),
     ),
-    _get("/v1/workers", "Node", "The workers that are connected", shapes.WorkerList, errors=(503,)),
+    _get(
+        *("/v1/workers", "Node", "The workers that are connected, or all", shapes.WorkerList),
+        about="With their records. A `suspended` worker is connected, and gets no job for a time.",
+        parameters=_WORKERS,
+        errors=(400, 503),
+    ),
     _get("/v1/health", "Node", "How the node is", shapes.Health),
     _get(
         *("/", "Node", "What this is", shapes.Introduction),

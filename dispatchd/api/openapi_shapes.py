@@ -9,6 +9,7 @@ from dispatchd.core.card import ProviderType
 from dispatchd.core.job import JobStatus, JobType, Tier
 from dispatchd.core.payment import PaymentState
 from dispatchd.core.record import WorkerRecord
+from dispatchd.core.standing import Grade
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
@@ -132,10 +133,15 @@ class JobList(Struct):
 
 
 class Excluded(Struct):
-    """A worker, and the first rule that keeps it from the job; null where none does."""
+    """A worker, and the first rule that keeps it from the job; null where none does.
+
+    Of one that is suspended also until when, and how many attempts have failed with it.
+    """
 
     provider_pubkey: Key
     excluded_by: Rule | None
+    suspended_until: Time | UnsetType = UNSET
+    failures: int | UnsetType = UNSET
 
 
 class Explanation(Struct):
@@ -148,22 +154,28 @@ class Explanation(Struct):
 
 
 class Worker(Struct):
-    """A connected worker: its card, load and record."""
+    """A worker: its standing and record, and while it is connected its card and load."""
 
     provider_pubkey: Key
-    provider_type: ProviderType
-    capabilities: list[JobType]
-    models: list[str]
-    max_concurrent_jobs: int
-    active_jobs: int
-    proven: Annotated[bool, Meta(description="Whether this connection has proven its key.")]
+    online: bool
+    standing: Grade
+    suspended_until: Time | None
     record: WorkerRecord
+    provider_type: ProviderType | UnsetType = UNSET
+    capabilities: list[JobType] | UnsetType = UNSET
+    models: list[str] | UnsetType = UNSET
+    max_concurrent_jobs: int | UnsetType = UNSET
+    active_jobs: int | UnsetType = UNSET
+    proven: Annotated[
+        bool | UnsetType, Meta(description="Whether this connection has proven its key.")
+    ] = UNSET
 
 
 class WorkerList(Struct):
-    """The workers that are connected."""
+    """Workers; with `all`, `next` is what `after` must be for the next page."""
 
     workers: list[Worker]
+    next: Key | UnsetType | None = UNSET
 
 
 class Code(Struct):

@@ -4,14 +4,11 @@ import msgspec
 from aiohttp import web
 
 from dispatchd.api.access import Access
-from dispatchd.api.body import whole_number
+from dispatchd.api.body import page_size, whole_number
 from dispatchd.api.errors import guarded, raw_response
 from dispatchd.coordinator.chain import Chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.chain import SEQUENCE_MAX
-
-_PAGE_MAX = 500
-_PAGE_DEFAULT = 50
 
 
 class ReceiptRoutes:
@@ -30,8 +27,7 @@ class ReceiptRoutes:
 
     async def _page(self, request: web.Request) -> web.Response:
         after = whole_number(request, "after", 0, SEQUENCE_MAX, default=0)
-        limit = whole_number(request, "limit", 1, _PAGE_MAX, default=_PAGE_DEFAULT)
-        return _reply(await self._chain.page(after, limit))
+        return _reply(await self._chain.page(after, page_size(request)))
 
     async def _root(self, _: web.Request) -> web.Response:
         return _reply(await self._chain.root())

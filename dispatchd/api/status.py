@@ -4,12 +4,13 @@ import msgspec
 from aiohttp import web
 
 from dispatchd import __version__
+from dispatchd.api.body import flag, page_size, parameter
 from dispatchd.api.errors import guarded, json_response
-from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.coordinator import Coordinator, KnownWorker
 from dispatchd.coordinator.seats import Seat
 from dispatchd.core.clock import Clock, iso
 from dispatchd.core.network import Network
-from dispatchd.core.record import WorkerRecord
+from dispatchd.core.standing import Grade
 
 
 class StatusRoutes:
@@ -35,9 +36,14 @@ class StatusRoutes:
         }
         return json_response(health | ({"problems": problems} if problems else {}))
 
-    async def _workers(self, _: web.Request) -> web.Response:
-        workers = await self._coordinator.workers()
-        return json_response({"workers": [_shown(seat, record) for seat, record in workers]})
+    async def _workers(self, request: web.Request) -> web.Response:
+        if not flag(request, "all"):
+            workers = await self._coordinator.workers()
+            return json_response({"workers": [_shown(each) for each in workers]})
+        limit = page_size(request)
+        workers = await self._coordinator.known_workers(parameter(request, "after") or "", limit)
+        following = workers[-1].key if len(workers) == limit else None
+        return json_response({"workers": [_shown(each) for each in workers], "next": following})
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""
@@ -52,15 +58,27 @@ class StatusRoutes:
         )
 
 
-def _shown(seat: Seat, record: WorkerRecord) -> dict[str, object]:
+def _shown(worker: KnownWorker) -> dict[str, object]:
+    suspended = worker.grade is Grade.SUSPENDED
+    until = worker.standing.strikes.suspended_until
+    here = {} if worker.seat is None else _of_seat(worker.seat)
+    return {
+        "provider_pubkey": worker.key,
+        "online": worker.seat is not None,
+        **here,
+        "standing": worker.grade,
+        "suspended_until": iso(until) if suspended else None,
+        "record": msgspec.structs.asdict(worker.standing.record),
+    }
+
+
+def _of_seat(seat: Seat) -> dict[str, object]:
     card = seat.card
     return {
-        "provider_pubkey": card.provider_pubkey,
         "provider_type": card.provider_type,
         "capabilities": sorted(card.capabilities),
         "models": list(card.models),
         "max_concurrent_jobs": sum(slots.count for slots in card.slots),
         "active_jobs": len(seat.jobs),
         "proven": seat.proven,
-        "record": msgspec.structs.asdict(record),
     }

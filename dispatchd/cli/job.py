@@ -96,9 +96,7 @@ def explain(job_id: str, url: str, *, as_json: bool) -> None:
     say_facts({name: answer.get(name) for name in ("job_id", "status", "verdict")})
     workers = answer.get("workers") or []
     if workers:
-        rows = [
-            [one.get("provider_pubkey"), one.get("excluded_by") or "may take it"] for one in workers
-        ]
+        rows = [[one.get("provider_pubkey"), _verdict(one)] for one in workers]
         say_table(("WORKER", "EXCLUDED BY"), rows)
     else:
         tell("No worker is connected. One joins with: dispatchd worker --coordinator URL")
@@ -156,6 +154,14 @@ async def _print_events(coordinator: CoordinatorClient, job_id: str) -> None:
     say(f'{{"event":"done","data":{found.line}}}')
     if failure := found.failure(job_id):
         raise failure
+
+
+def _verdict(worker: dict[str, object]) -> str:
+    rule = worker.get("excluded_by")
+    if rule == "suspended" and worker.get("suspended_until"):
+        failures = worker.get("failures")
+        return f"suspended until {worker['suspended_until']}, after {failures} failures"
+    return str(rule or "may take it")
 
 
 def _facts(found: JobReply) -> dict[str, object]:

@@ -152,7 +152,7 @@ class Admission:
             )
 
     async def _sit(self, seat: Seat) -> None:
-        """Gives a worker the place of its key, and finds out who trusts it.
+        """Gives a worker the place of its key, and finds out who trusts it and how it stands.
 
         The seat is known before that is read, so nothing that happens meanwhile is missed.
         """
@@ -168,6 +168,7 @@ class Admission:
                 await self._work.end_all(former)
             for user_id in await self._trust.users_of(seat.key):
                 self._seats.trust(seat, user_id)
+            await self._work.look_up(seat)
             if seat.proven:
                 await self._take_up(seat)
             elif not seat.left.is_set():

@@ -6,25 +6,31 @@ from typing import NamedTuple
 from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import Job, JobType, Lane
+from dispatchd.core.standing import Grade
 from dispatchd.scheduler import preference
+
+_RANKS = {grade: rank for rank, grade in enumerate(Grade)}
 
 
 class _Kind(NamedTuple):
-    """Offers of one kind suit the same public jobs equally."""
+    """Offers of one kind suit the same public jobs equally, and their workers are as good."""
 
     job_types: frozenset[JobType]
     provider_type: ProviderType
     ours: bool
     models: tuple[str, ...]
+    grade: Grade
 
     def fits(self, lane: Lane) -> bool:
-        return lane.fits(self.job_types, ours=self.ours, models=self.models)
+        able = lane.fits(self.job_types, ours=self.ours, models=self.models)
+        return able and self.grade is not Grade.SUSPENDED
 
 
 class Bench:
     """Offers grouped by kind, in each group the worker last heard from at the end.
 
-    A place that has just become free counts as news from its worker, too.
+    A place that has just become free counts as news from its worker, too. Those of a worker that
+    is suspended are kept, and not found.
     There are few kinds, so finding the best offer takes no longer with many idle workers.
     """
 
@@ -87,9 +93,11 @@ class Bench:
 
 
 def _kind(offer: Offer) -> _Kind:
-    card = offer.seat.card
-    return _Kind(offer.job_types, card.provider_type, card.version is not None, card.models)
+    seat = offer.seat
+    ours, models = seat.card.version is not None, seat.card.models
+    return _Kind(offer.job_types, seat.card.provider_type, ours, models, seat.grade)
 
 
-def _order(job: Job, offer: Offer) -> tuple[int, int]:
-    return preference(job, offer.seat.card.provider_type), -offer.seat.heard_at
+def _order(job: Job, offer: Offer) -> tuple[int, int, int]:
+    seat = offer.seat
+    return preference(job, seat.card.provider_type), _RANKS[seat.grade], -seat.heard_at

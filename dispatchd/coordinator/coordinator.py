@@ -1,9 +1,12 @@
 """The coordinator's verbs for the HTTP edge: commit a job, look at it, pair users with workers."""
 
 import contextlib
+import heapq
 import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.follow import News, Place, follow
@@ -26,15 +29,25 @@ from dispatchd.core.errors import (
 from dispatchd.core.job import ENDED, Job, JobFilter, JobType, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Payment
-from dispatchd.core.record import WorkerRecord
+from dispatchd.core.standing import Grade, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 from dispatchd.feed import Feed
-from dispatchd.store import JobStore, PaymentStore, TrustStore
+from dispatchd.scheduler import grade
+from dispatchd.store import JobStore, PaymentStore, RecordStore, TrustStore
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.payment.payload import PaymentPayload
 
 _CODE_BYTES = 3
+
+
+class KnownWorker(Struct, frozen=True):
+    """A worker, how it stands, and its seat where it is connected."""
+
+    key: str
+    standing: Standing
+    grade: Grade
+    seat: Seat | None
 
 
 class Coordinator:
@@ -46,6 +59,7 @@ class Coordinator:
         jobs: JobStore,
         payments: PaymentStore,
         trust: TrustStore,
+        records: RecordStore,
         seats: Seats,
         matching: Matching,
         work: Work,
@@ -59,6 +73,7 @@ class Coordinator:
         self._jobs = jobs
         self._payments = payments
         self._trust = trust
+        self._records = records
         self._seats = seats
         self._matching = matching
         self._work = work
@@ -162,11 +177,24 @@ class Coordinator:
         held = self._seats.under_way.get(job_id)
         return await self.get(job_id) if held is None else held.job
 
-    async def workers(self) -> list[tuple[Seat, WorkerRecord]]:
-        """The workers that are connected, each with its record."""
+    async def workers(self) -> list[KnownWorker]:
+        """The workers that are connected."""
         seats = list(self._seats)
-        records = await self._jobs.records([seat.key for seat in seats])
-        return [(seat, records.get(seat.key, WorkerRecord())) for seat in seats]
+        standings = await self._records.standings([seat.key for seat in seats])
+        return [KnownWorker(each.key, standings[each.key], each.grade, each) for each in seats]
+
+    async def known_workers(self, after: str, limit: int) -> list[KnownWorker]:
+        """Workers that are connected or have a record: those after a key, in the keys' order."""
+        stored = await self._records.known(after, limit)
+        here = (seat.key for seat in self._seats if seat.key > after)
+        keys = heapq.nsmallest(limit, stored.keys() | set(here))
+        new = await self._records.standings([key for key in keys if key not in stored])
+        return [self._known(key, (stored | new)[key]) for key in keys]
+
+    def _known(self, key: str, standing: Standing) -> KnownWorker:
+        seat = self._seats.with_key(key)
+        graded = grade(standing, self._clock.now(), self._limits) if seat is None else seat.grade
+        return KnownWorker(key, standing, graded, seat)
 
     @property
     def models(self) -> list[str]:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.core.job import Job, Millis
 from dispatchd.core.limits import Limits
+from dispatchd.core.standing import Standing
 from dispatchd.scheduler import may_offer
 
 
@@ -17,6 +18,7 @@ class Rule(StrEnum):
     NOT_PAIRED = "not_paired"
     KEY_NOT_PROVEN = "key_not_proven"
     MODEL_NOT_THERE = "model_not_there"
+    SUSPENDED = "suspended"
     REFUSED = "refused"
     PREPARING = "preparing"
     BUSY = "busy"
@@ -27,14 +29,15 @@ class Exclusion(Struct, frozen=True):
 
     worker_key: str
     rule: Rule | None
+    standing: Standing
 
 
 def explain(job: Job, seats: Seats, now: Millis, limits: Limits) -> list[Exclusion]:
     """The verdict on every connected worker."""
-    refused = {refusal.worker_key for refusal in job.avoid}
-    others = seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
+    others = seats.others_for(job)
     return [
-        Exclusion(seat.key, _rule(job, seat, now, limits, others_online=others)) for seat in seats
+        Exclusion(seat.key, _rule(job, seat, now, limits, others_online=others), seat.standing)
+        for seat in seats
     ]
 
 
@@ -48,6 +51,8 @@ def _rule(job: Job, seat: Seat, now: Millis, limits: Limits, *, others_online: b
         return Rule.KEY_NOT_PROVEN
     if lane.model is not None and lane.model not in seat.card.models:
         return Rule.MODEL_NOT_THERE
+    if seat.suspended:
+        return Rule.SUSPENDED
     if not may_offer(job, seat.key, now, limits, others_online=others_online):
         return Rule.REFUSED
     if job.job_type not in seat.offered:

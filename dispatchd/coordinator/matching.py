@@ -20,8 +20,9 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease, millis
 from dispatchd.core.limits import Limits
+from dispatchd.core.standing import Grade
 from dispatchd.feed import Feed
-from dispatchd.scheduler import grant, may_offer
+from dispatchd.scheduler import grade, grant, may_offer
 from dispatchd.store import JobStore
 
 log = logging.getLogger(__name__)
@@ -166,8 +167,30 @@ class Matching:
             self._bench.remove(offer)
         return offer
 
+    def review(self, seat: Seat) -> None:
+        """A worker's standing or time has changed: its free places go where they now belong.
+
+        The node's own worker is never suspended. Its owner is the coordinator's own, so that there
+        is nobody to protect, and on a node without others nobody would do its jobs. A good record
+        is of use only to whoever has proven that it is theirs.
+        """
+        graded = grade(seat.standing, self._clock.now(), self._limits)
+        if graded is Grade.SUSPENDED and seat.local:
+            graded = Grade.POOR
+        if graded is Grade.GOOD and not seat.proven:
+            graded = Grade.FAIR
+        if graded is seat.grade:
+            return
+        if Grade.SUSPENDED in {graded, seat.grade}:
+            log.info("worker %s was %s and is %s now", seat.key[:8], seat.grade, graded)
+        offers = list(seat.offers)
+        self.withdraw(seat)
+        seat.grade = graded
+        for offer in offers:
+            self._place_is_free(offer)
+
     def withdraw(self, seat: Seat) -> None:
-        """A worker has gone, and its free places with it."""
+        """A worker's free places are no longer offered."""
         for offer in list(seat.offers):
             self._bench.remove(offer)
 
@@ -259,8 +282,7 @@ class Matching:
     def _may_offer(self, job: Job, seat: Seat) -> bool:
         if not job.avoid:
             return True
-        refused = {refusal.worker_key for refusal in job.avoid}
-        others = self._seats.anyone_for(job.lane, lambda other: other.key not in refused)
+        others = self._seats.others_for(job)
         now = self._clock.now()
         return may_offer(job, seat.key, now, self._limits, others_online=others)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
 from dispatchd.core.proof import new_challenge
+from dispatchd.core.standing import Grade, Standing
 
 
 class Held:
@@ -47,7 +48,8 @@ class Offer:
 
     def suits(self, lane: Lane) -> bool:
         """Whether this place could take jobs of a lane."""
-        return lane.job_type in self.job_types and self.seat.can_do(lane)
+        able = lane.job_type in self.job_types and self.seat.can_do(lane)
+        return able and not self.seat.suspended
 
 
 class Seat:
@@ -73,6 +75,9 @@ class Seat:
         self.offers: dict[Offer, None] = {}
         self.offered: frozenset[JobType] = frozenset()
         """The job types for which it has had a place; for others it is not ready yet."""
+        self.standing = Standing()
+        self.grade = Grade.FAIR
+        """What its standing was worth when that was last looked at."""
         self.left = asyncio.Event()
         self.settled = asyncio.Event()
         self.proven = local
@@ -89,6 +94,11 @@ class Seat:
         self.unanswered = False
         self.turn = asyncio.Event()
         """Rings where it waits for the place of another connection, and something has changed."""
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it gets no job for a time; it counts as busy."""
+        return self.grade is Grade.SUSPENDED
 
     @property
     def key(self) -> str:
@@ -226,6 +236,17 @@ class Seats:
         """Workers that may do jobs of a PRIVATE lane once their proof comes, as it may."""
         seats = self._by_user.get(lane.user_id, ()) if lane.user_id is not None else ()
         return [seat for seat in seats if seat.proving and seat.card.can_do(lane)]
+
+    def others_for(self, job: Job) -> bool:
+        """Whether a worker is online, and not suspended, that has not turned a job down or got it.
+
+        One that is suspended counts where jobs wait for whoever can do them, not where a job that
+        somebody else could do would have to wait for it.
+        """
+        refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
+        return self.anyone_for(
+            job.lane, lambda seat: seat.key not in refused and not seat.suspended
+        )
 
     def last_left(self, lane: Lane) -> Millis:
         """When the last worker that could do jobs of a lane left; 0 if none did lately."""

@@ -61,6 +61,7 @@ class Sweep:
         """Does what is due now."""
         now = self._clock.now()
         await self._dismiss_silent(now)
+        self._review()
         await self._renew(now)
         await self._end_overdue(now)
         await self._fail_stranded(now)
@@ -75,6 +76,12 @@ class Sweep:
             if now - seat.heard_at >= millis(self._limits.lease_seconds):
                 log.info("worker %s has been silent for too long", seat.key[:8])
                 await self._admission.leave(seat)
+
+    def _review(self) -> None:
+        """Ends suspensions, and forgets what is long ago."""
+        for seat in self._seats:
+            if seat.standing.strikes.strikes:
+                self._matching.review(seat)
 
     async def _renew(self, now: Millis) -> None:
         if now - self._renewed_at < millis(self._limits.renew_seconds):

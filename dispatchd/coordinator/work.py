@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from contextlib import AbstractContextManager
+from functools import partial
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -33,9 +34,10 @@ from dispatchd.core.job import (
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
+from dispatchd.core.standing import Blamed, Standing
 from dispatchd.feed import Feed
-from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault
-from dispatchd.store import JobStore
+from dispatchd.scheduler import WORKER_GONE, GiveUp, after_fault, strikes_after
+from dispatchd.store import JobStore, RecordStore
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Work:
     def __init__(
         self,
         jobs: JobStore,
+        records: RecordStore,
         seats: Seats,
         matching: Matching,
         proofs: Proofs,
@@ -64,6 +67,7 @@ class Work:
     ) -> None:
         self._owed = owed
         self._jobs = jobs
+        self._records = records
         self._seats = seats
         self._matching = matching
         self._proofs = proofs
@@ -129,6 +133,7 @@ class Work:
             seat.drop(held)
             raise
         seat.drop(held)
+        self._judge(seat, seat.standing.with_success())
         if held.job.payment_ref is not None:
             await self._finished_paid(lease.job_id)
             return
@@ -168,10 +173,6 @@ class Work:
         if (right := passed(held.job, done.output)) is not None:
             await self.canary_answered(seat, passed=right)
 
-    async def canary_answered(self, seat: Seat, *, passed: bool) -> None:
-        """A worker whose key is proven has answered a canary rightly or wrongly."""
-        log.info("worker %s has %s a canary", seat.key[:8], "passed" if passed else "failed")
-
     async def _finished_paid(self, job_id: str) -> None:
         """The result is released once the payment is captured, which may have been at commit."""
         self._owed.set()
@@ -179,6 +180,10 @@ class Work:
             job = await self._jobs.get(job_id)
             if job is not None and job.status in ENDED:
                 self._feed.ended(job)
+
+    async def canary_answered(self, seat: Seat, *, passed: bool) -> None:
+        """Counts a canary of the worker's; a failed one is shown, and not held against it."""
+        await self._records.note_canary(seat.key, passed=passed)
 
     async def fail(self, seat: Seat, lease: Lease, fault: Fault) -> None:
         """Ends an attempt that failed."""
@@ -278,22 +283,37 @@ class Work:
         The fault goes into the record of the worker's key where it `counts`: where it is known that
         the worker that held the job has that key.
         """
-        refused = {refusal.worker_key for refusal in job.avoid} | {job.worker_key}
-        others = self._seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
-        decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
-        lease, blame = Lease(job.id, job.attempt), fault.blame if counts else None
+        now, limits = self._clock.now(), self._limits
+        others = self._seats.others_for(job)
+        decision = after_fault(job, fault, now, limits, others_online=others)
+        judge = partial(strikes_after, job=job, fault=fault, now=now, limits=limits)
+        lease, blamed = Lease(job.id, job.attempt), Blamed(fault.blame, judge) if counts else None
         log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
-                await self._jobs.fail(decision.job, reason, blame)
+                self._blame(job, await self._jobs.fail(decision.job, reason, blamed))
                 self._feed.ended(_failed(decision.job, reason))
                 return
-            await self._jobs.put_back(lease, decision.job, blame)
+            self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
         self._feed.status(job.id, job.attempt, JobStatus.PENDING)
         self._matching.job_returns(decision.job.lane)
+
+    def _blame(self, job: Job, standing: Standing | None) -> None:
+        """Whoever had the job stands so now."""
+        seat = self._seats.with_key(job.worker_key or "")
+        if seat is not None and standing is not None:
+            self._judge(seat, standing)
+
+    async def look_up(self, seat: Seat) -> None:
+        """Finds out how a worker stands that has just come."""
+        self._judge(seat, await self._records.standing(seat.key))
+
+    def _judge(self, seat: Seat, standing: Standing) -> None:
+        seat.standing = standing
+        self._matching.review(seat)
 
 
 def _failed(job: Job, reason: str) -> Job:

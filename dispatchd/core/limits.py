@@ -27,6 +27,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Attempts that may fail before the job does."""
     refusal_seconds: float = 5
     """A worker that turned a job down is not offered it again before that."""
+    strikes_max: int = 10
+    """What stands against a worker when it is suspended; a completed job takes one strike away."""
+    strike_memory_seconds: float = 3600
+    """A worker that does not fail for so long has its strikes and suspensions forgotten."""
+    suspension_seconds: float = 60
+    """A worker's first suspension; each further one is twice as long. 0 suspends nobody."""
+    suspension_seconds_max: float = 900
+    """No suspension is longer."""
+    good_record_jobs: int = 10
+    """A worker that has completed so many, and against which nothing stands, is asked first."""
     fast_head_start_seconds: float = 60
     """A CHEAP job goes before a FAST one that was committed so much later."""
     queue_jobs_max: int = 100_000

@@ -16,7 +16,7 @@ class Blame(StrEnum):
 
 
 class WorkerRecord(Struct, frozen=True):
-    """A worker's attempts, counted by how they ended."""
+    """A worker's attempts and canaries, counted by how they ended."""
 
     completed: int = 0
     failed: int = 0
@@ -27,3 +27,11 @@ class WorkerRecord(Struct, frozen=True):
     timed_out: int = 0
     lost: int = 0
     """With the connection."""
+    canaries_passed: int = 0
+    """Of the jobs that the coordinator gave to see whether the worker holds its key."""
+    canaries_failed: int = 0
+
+    @property
+    def failures(self) -> int:
+        """The attempts that failed, but for jobs that it turned down."""
+        return self.failed + self.bad_receipts + self.timed_out + self.lost

@@ -20,7 +20,7 @@ from dispatchd.core.job import (
     Millis,
 )
 from dispatchd.core.payment import AuthorizationKey, Payment
-from dispatchd.core.record import Blame, WorkerRecord
+from dispatchd.core.standing import Blamed, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 
 
@@ -107,19 +107,21 @@ class JobStore(Protocol):
         """
         ...
 
-    async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
+    async def put_back(
+        self, lease: Lease, job: Job, blamed: Blamed | None = None
+    ) -> Standing | None:
         """Makes a leased job pending again, with the faults and refusals that `job` now has.
 
-        `blame` goes into the record of the worker that held it.
+        `blamed` goes into the record of the worker that held it, whose standing it then is comes
+        back.
         """
         ...
 
-    async def fail(self, job: Job, reason: str, blame: Blame | None = None) -> None:
-        """Fails a job that is still in the attempt and state of `job`; else raises `LeaseLost`."""
-        ...
+    async def fail(self, job: Job, reason: str, blamed: Blamed | None = None) -> Standing | None:
+        """Fails a job that is still in the attempt and state of `job`; else raises `LeaseLost`.
 
-    async def records(self, worker_keys: Sequence[str]) -> dict[str, WorkerRecord]:
-        """What these workers have done so far; those that have done nothing are left out."""
+        `blamed` and what comes back are as for `put_back`.
+        """
         ...
 
     async def held_by(self, worker_key: str) -> list[Job]:
@@ -145,6 +147,26 @@ class JobStore(Protocol):
 
     async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
         """Fails the pending jobs of a lane that were committed before a moment; their ids."""
+        ...
+
+
+class RecordStore(Protocol):
+    """The workers' records. The verbs that end a job's attempt write them, by the same write."""
+
+    async def standing(self, worker_key: str) -> Standing:
+        """A worker's standing. Comes after every write that was asked for before it."""
+        ...
+
+    async def standings(self, worker_keys: Sequence[str]) -> dict[str, Standing]:
+        """The standings of these workers, of whom some may be without a record."""
+        ...
+
+    async def known(self, after: str, limit: int) -> dict[str, Standing]:
+        """The workers with a record whose keys come after that one, in their order."""
+        ...
+
+    async def note_canary(self, worker_key: str, *, passed: bool) -> None:
+        """A worker has answered a canary, which is counted and is no fault."""
         ...
 
 

@@ -178,6 +178,10 @@ def test_workers_and_lists(typed: Typed) -> None:
     key = done["receipt"]["provider_pubkey"]
     assert key in typed("workers").stdout
     assert json.loads(typed("workers", "--json").stdout)["workers"][0]["provider_pubkey"] == key
+    everybody = typed("workers", "--all", "--limit", "1")
+    assert key in everybody.stdout
+    following = everybody.stderr.split("--after ")[1].strip()
+    assert key not in typed("workers", "--all", "--after", following).stdout
     filters = ("job", "list", "--user-id", "lister", "--status", "completed")
     assert done["id"] in typed(*filters).stdout
     (found,) = json.loads(typed(*filters, "--json").stdout)["jobs"]

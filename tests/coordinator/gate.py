@@ -20,7 +20,8 @@ _READS = frozenset(
         "held_by",
         "overdue",
         "pairings_of",
-        "records",
+        "known",
+        "standings",
         "replay",
         "waiting",
         "waiting_lanes",
@@ -67,7 +68,7 @@ class Gate:
 
     def over(self, store: SqliteStore) -> SqliteStore:
         """The same store behind the gate."""
-        parts = (store.jobs, store.trust, store.payments, store.users)
+        parts = (store.jobs, store.trust, store.payments, store.users, store.records)
         return cast("SqliteStore", _All(*(_Gated(part, self) for part in parts)))
 
     @property
@@ -139,7 +140,7 @@ class _Gated:
         verb = getattr(self._real, name)
         if not callable(verb):
             return verb
-        return lambda *args: self._gate.call(name, partial(verb, *args))
+        return lambda *args, **named: self._gate.call(name, partial(verb, *args, **named))
 
 
 @dataclass
@@ -148,3 +149,4 @@ class _All:
     trust: _Gated
     payments: _Gated
     users: _Gated
+    records: _Gated

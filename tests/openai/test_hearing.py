@@ -240,7 +240,7 @@ async def test_where_no_model_is_one_may_come(node: Node, client: openai.AsyncOp
 async def test_models_are_known_without_the_store(
     node: Node, client: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(type(node.store.jobs), "records")
+    monkeypatch.delattr(type(node.store.records), "standings")
     async with foreign_worker(node.http, node.url) as strange:
         await strange.register("LLM_INFER", models=["unnameable"])
         async with named_worker(node, Scripted()):

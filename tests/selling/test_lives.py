@@ -249,7 +249,7 @@ async def test_settling_goes_on_until_there_is_an_answer(market: Market, desk: D
     async with market.worker(Instant(ANSWER)):
         job_id = await market.buy()
         for tries, seconds in ((1, 1), (2, 2), (3, 4)):
-            await tried(desk, tries)
+            await tried(market, job_id, tries)
             await market.until(job_id, "capturing")
             assert (await market.node.job(job_id))["result"] is None
             market.node.clock.advance(seconds - 0.5)
@@ -262,18 +262,25 @@ async def test_settling_goes_on_until_there_is_an_answer(market: Market, desk: D
     assert await market.spent() == PRICE
 
 
-async def tried(desk: Desk, times: int) -> None:
+async def asked(desk: Desk, times: int) -> None:
+    """Waits until it has been asked so often to settle."""
     async with asyncio.timeout(5):
         while desk.asked["settle"] < times:
             await asyncio.sleep(0.002)
-    await asyncio.sleep(0.02)
+
+
+async def tried(market: Market, job_id: str, times: int) -> None:
+    """Waits until it is stored that so many tries to settle came to nothing."""
+    async with asyncio.timeout(5):
+        while {row["job_id"]: row["tries"] for row in market.rows()}[job_id] < times:
+            await asyncio.sleep(0.002)
 
 
 async def test_an_answer_that_was_lost_charges_nobody_twice(market: Market, desk: Desk) -> None:
     desk.settling = [LOST, NONCE_USED]
     async with market.worker(Instant(ANSWER)):
         job_id = await market.buy()
-        await tried(desk, 1)
+        await tried(market, job_id, 1)
         market.node.clock.advance(2)
         job = await market.until(job_id, "captured")
     assert (job["status"], job["result"]) == ("completed", ANSWER)
@@ -374,8 +381,7 @@ async def test_a_restart_drops_keeps_and_settles_again(
         kept = await market.buy()
         async with market.worker(Instant(ANSWER)):
             desk.settling = [LOST]
-            await market.until(kept, "capturing")
-            await tried(desk, 1)
+            await tried(market, kept, 1)
         waits = await market.buy()
         desk.open.clear()
         headers = await market.signed(BOB)
@@ -418,7 +424,7 @@ async def test_a_chat_is_streamed_before_and_ended_after_the_capture(
                 text += (await reply.content.readany()).decode()
             desk.open.clear()
             executor.pieces.put_nowait(TEXT)
-            await tried(desk, 1)
+            await asked(desk, 1)
             assert "[DONE]" not in text
             assert not reply.content.is_eof()
             desk.open.set()

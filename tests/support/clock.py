@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+from typing import Any
 
 from dispatchd.core.job import Millis
 
@@ -21,16 +22,21 @@ class FakeClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
+        await self._over(seconds)
+
+    def _over(self, seconds: float) -> asyncio.Future[None]:
+        """Is done when so much time has passed from this very moment."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         due = self._now + round(seconds * 1000)
         heapq.heappush(self._sleepers, (due, next(self._order), future))
-        await future
+        return future
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
         ringing = asyncio.ensure_future(event.wait())
-        sleeping = asyncio.ensure_future(self.sleep(seconds))
+        sleeping = self._over(seconds)
         try:
-            await asyncio.wait({ringing, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {ringing, sleeping}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ringing.cancel()
             sleeping.cancel()
@@ -52,7 +58,7 @@ class HastyClock(FakeClock):
         super().__init__()
         self.slept: list[float] = []
 
-    async def sleep(self, seconds: float) -> None:
+    def _over(self, seconds: float) -> asyncio.Future[None]:
         self.slept.append(seconds)
         self._now += round(seconds * 1000)
-        await asyncio.sleep(0)
+        return asyncio.ensure_future(asyncio.sleep(0))

@@ -23,10 +23,11 @@ from dispatchd.core.job import (
     Refusal,
 )
 from dispatchd.core.payment import AuthorizationKey
-from dispatchd.core.record import Blame, WorkerRecord
+from dispatchd.core.standing import Blamed, Standing
 from dispatchd.store.sqlite import keys, payments
 from dispatchd.store.sqlite.completions import Finished, complete_free, complete_paid
 from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sqlite.records import blame
 from dispatchd.store.sqlite.rows import chunks, value_rows
 
 _PLAIN_COLUMNS = (
@@ -97,10 +98,6 @@ _FAIL_STRANDED = (
 _COUNT_OPEN = (
     "SELECT count(*) FROM jobs WHERE user_id = ?"
     " AND status IN ('pending', 'assigned', 'running', 'unpaid', 'capturing')"
-)
-_RECORD = (
-    f"SELECT {', '.join(WorkerRecord.__struct_fields__)} FROM worker_records"
-    " WHERE provider_pubkey = ?"
 )
 _CHECK = (
     "INSERT INTO write_check VALUES (1, 1) ON CONFLICT DO UPDATE SET count = (count + 1) % 1000000"
@@ -235,35 +232,28 @@ class SqliteJobs:
         complete = complete_free if job.payment_ref is None else complete_paid
         await self._writer.do_in_bulk(complete, Finished.of(job, done, at))
 
-    async def put_back(self, lease: Lease, job: Job, blame: Blame | None = None) -> None:
+    async def put_back(
+        self, lease: Lease, job: Job, blamed: Blamed | None = None
+    ) -> Standing | None:
         """Makes a job pending again."""
         values = (job.faults, _avoid(job.avoid), job.lane.text, lease.job_id, lease.attempt)
 
-        def release(db: sqlite3.Connection) -> None:
+        def release(db: sqlite3.Connection) -> Standing | None:
             _change(db, lease.job_id, _PUT_BACK, values)
-            _blame(db, job.worker_key, blame)
+            return blame(db, job.worker_key, blamed)
 
-        await self._write(release)
+        return await self._write(release)
 
-    async def fail(self, job: Job, reason: str, blame: Blame | None = None) -> None:
+    async def fail(self, job: Job, reason: str, blamed: Blamed | None = None) -> Standing | None:
         """Fails a job."""
         guard = _HELD if job.status in LEASED else _WAITING
         values = (reason, job.faults, job.id, job.attempt)
 
-        def end(db: sqlite3.Connection) -> None:
+        def end(db: sqlite3.Connection) -> Standing | None:
             _change(db, job.id, _FAIL + guard, values)
-            _blame(db, job.worker_key, blame)
+            return blame(db, job.worker_key, blamed)
 
-        await self._write(end)
-
-    async def records(self, worker_keys: Sequence[str]) -> dict[str, WorkerRecord]:
-        """The records of these workers."""
-
-        def read(db: sqlite3.Connection) -> dict[str, WorkerRecord]:
-            found = ((key, db.execute(_RECORD, (key,)).fetchone()) for key in worker_keys)
-            return {key: WorkerRecord(*row) for key, row in found if row is not None}
-
-        return await self._read(read)
+        return await self._write(end)
 
     async def held_by(self, worker_key: str) -> list[Job]:
         """The jobs leased to a worker."""
@@ -319,16 +309,6 @@ def _change(db: sqlite3.Connection, job_id: str, sql: str, values: tuple[object,
     """A guarded move; that it changed nothing undoes the whole operation."""
     if _run(db, sql, values) == 0:
         raise LeaseLost(f"job {job_id} is no longer in that state")
-
-
-def _blame(db: sqlite3.Connection, worker_key: str | None, blame: Blame | None) -> None:
-    """Counts a failed attempt in a worker's record."""
-    if blame is not None and worker_key is not None:
-        db.execute(
-            f"INSERT INTO worker_records (provider_pubkey, {blame}) VALUES (?, 1)"
-            f" ON CONFLICT DO UPDATE SET {blame} = {blame} + 1",
-            (worker_key,),
-        )
 
 
 def _refuse_too_many(db: sqlite3.Connection, user_id: str, open_max: int) -> None:

@@ -14,6 +14,7 @@ from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.ledger import SqliteLedger
 from dispatchd.store.sqlite.payments import SqlitePayments
+from dispatchd.store.sqlite.records import SqliteRecords
 from dispatchd.store.sqlite.trust import SqliteTrust
 from dispatchd.store.sqlite.users import SqliteUsers
 
@@ -27,6 +28,7 @@ class SqliteStore(Struct, frozen=True):
     payments: SqlitePayments
     chain: SqliteChain
     users: SqliteUsers
+    records: SqliteRecords
 
 
 @asynccontextmanager
@@ -43,6 +45,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
                 SqlitePayments(writer, reader),
                 SqliteChain(writer, reader),
                 SqliteUsers(writer, reader),
+                SqliteRecords(writer, reader),
             )
     finally:
         lock.release()
