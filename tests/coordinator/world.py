@@ -19,8 +19,8 @@ from dispatchd.core.job import Completion, Fault, JobStatus, JobType, Lane, Leas
 from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.core.proof import proof_text
-from dispatchd.core.record import Blame
 from dispatchd.core.receipt import complete
+from dispatchd.core.record import Blame
 from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import open_sqlite
 from tests.coordinator.gate import Gate, breathe
