@@ -196,12 +196,19 @@ class WorkerConnection:
         if self._seat is None:
             self._seat = await self._admission.join(card, message.active_jobs)
             if self._seat.challenge is None:  # what it cannot prove later is decided now
-                await self._admission.admitted(self._seat)
+                await self._admit(self._seat)
         elif self._seat.left.is_set():
             raise LeaseLost("this connection has been given up")
         elif self._seat.card != card:
             raise Invalid("this connection is registered already; open another one to change that")
         return self._seat
+
+    async def _admit(self, seat: Seat) -> None:
+        try:
+            await self._admission.admitted(seat)
+        except DispatchError:
+            self._seat = None  # it may try again
+            raise
 
     async def _supply(self, seat: Seat, promised: Sequence[str]) -> None:
         """Gives the worker jobs once it may have some, and takes back what it was told wrongly."""
@@ -227,10 +234,10 @@ class WorkerConnection:
         try:
             if await self._admission.prove(seat, message.signature, self._host):
                 return
-            why = "The signature is not that of provider_pubkey over this challenge and host."
+            refusal = ErrorFrame("BAD_PROOF", "The signature does not prove this key here.")
         except StoreUnavailable as error:
-            why = str(error)
-        await self.send(ErrorFrame("BAD_PROOF", why))
+            refusal = ErrorFrame(error.code.upper(), str(error))
+        await self.send(refusal)
         await self.close(1008, b"key not proven")
 
     async def _ask_when_told(self, seat: Seat) -> None:

@@ -14,7 +14,7 @@ from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.work import Work
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import Invalid, LeaseLost, Stopping
+from dispatchd.core.errors import DispatchError, Invalid, LeaseLost, Stopping
 from dispatchd.core.job import Lease, millis
 from dispatchd.core.keys import signature_holds
 from dispatchd.core.limits import Limits
@@ -84,8 +84,19 @@ class Admission:
         """Returns once a worker that has joined may be given jobs.
 
         Raises `Invalid` where its key has been proven by another connection, which lives, and it
-        does not prove it too; `LeaseLost` where it has left.
+        does not prove it too; `LeaseLost` where it has left. Whoever is not admitted has left.
         """
+        try:
+            await self._until_seated(seat)
+        except DispatchError:
+            await self.leave(seat)
+            raise
+        if seat.promised and not await self._clock.wait(seat.settled, self._limits.proof_seconds):
+            seat.promised = ()
+        if seat.left.is_set():
+            raise LeaseLost("this connection was given up or replaced")
+
+    async def _until_seated(self, seat: Seat) -> None:
         while self._seats.waits(seat):
             incumbent = self._seats.with_key(seat.key)
             if incumbent is None:
@@ -93,12 +104,8 @@ class Admission:
             elif await self._answers(incumbent, seat):
                 await self._prove_or_go(seat)
             elif self._seats.waits(seat):
-                log.info("worker %s does not answer, and is elsewhere perhaps", seat.key[:8])
+                log.info("worker %s no longer answers on its old connection", seat.key[:8])
                 await self.leave(incumbent)
-        if seat.promised and not await self._clock.wait(seat.settled, self._limits.proof_seconds):
-            seat.promised = ()
-        if seat.left.is_set():
-            raise LeaseLost("this connection was given up or replaced")
 
     async def prove(self, seat: Seat, signature: str, host: str) -> bool:
         """Whether a worker's answer to its challenge, which `host` sent it, proves its key."""
@@ -146,7 +153,6 @@ class Admission:
             await self._clock.wait(seat.turn, self._limits.proof_seconds)
         incumbent = self._seats.with_key(seat.key)
         if self._seats.waits(seat) and incumbent is not None:
-            await self.leave(seat)
             raise Invalid(
                 "provider_pubkey: another connection has proven that it holds this key, and lives"
             )

@@ -184,13 +184,13 @@ class RemoteCoordinator:
                     continue
                 message = from_coordinator(frame.data)
                 if isinstance(message, RegisterAck):
+                    if message.status != "ok":
+                        raise _Refused(f"it refused us: {message.error or 'no reason given'}")
                     return message
         raise _Refused("it closed the connection before we were registered")
 
     async def _prove(self, ack: RegisterAck) -> None:
         """Answers a challenge, which coordinators of others do not send."""
-        if ack.status != "ok":
-            raise _Refused(f"it refused us: {ack.error or 'no reason given'}")
         if ack.challenge is not None and is_challenge(ack.challenge):
             text = proof_text(ack.worker_id or "", ack.challenge, self._dialler.host)
             await self._send(Prove(self._key.sign(text)))

@@ -279,6 +279,8 @@ async def test_posing_as_a_paired_worker_while_it_works(
         else:
             ack = await registering
             assert (ack["status"], "another connection" in ack["error"]) == ("error", True)
+            await thief.send(type="heartbeat")
+            assert (await thief.expect("error"))["code"] == "NOT_REGISTERED"
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
     await proven.complete(made["job_id"])

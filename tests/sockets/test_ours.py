@@ -1,12 +1,19 @@
 """Our own worker at our own coordinator, over a real socket."""
 
 import asyncio
+import base64
 from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from nacl.signing import VerifyKey
 
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
 from tests.support.clock import FakeClock
-from tests.support.executors import Gated
+from tests.support.executors import Gated, Instant
 from tests.support.foreign import foreign_worker
 from tests.support.node import Node, running_node
 from tests.support.ours import our_worker
@@ -103,6 +110,49 @@ async def test_a_worker_keeps_its_job_through_a_restart_of_the_coordinator(
         await node.until(job_id, "completed")
         await worker.__aexit__(None, None, None)
     assert len(task.payloads) == 1
+
+
+@pytest.mark.parametrize("challenge", [None, "", "AB" * 32, "ab" * 31 + "\n\n", "ab" * 32])
+async def test_a_challenge_is_answered_and_nothing_else_is_signed(challenge: str | None) -> None:
+    """At a coordinator of somebody else, who may never have heard of challenges."""
+    frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    hosts = []
+
+    async def coordinate(request: web.Request) -> web.WebSocketResponse:
+        hosts.append(request.headers["Host"])
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            frame = message.json()
+            frames.put_nowait(frame)
+            if frame["type"] == "register":
+                extra = {} if challenge is None else {"challenge": challenge}
+                ack = {"type": "register_ack", "status": "ok", "worker_id": "w"}
+                await socket.send_json(ack | extra)
+                await socket.send_json(
+                    {"type": "job_assign", "job_id": "j", "job_type": "TASK", "payload": {}}
+                )
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", coordinate)
+    async with TestServer(app) as server:
+        task = Instant({"summary": "x", "word_count": 1})
+        async with our_worker(str(server.make_url("/")), {JobType.TASK: task}) as key:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                sent = [await frames.get()]
+                while sent[-1]["type"] != "job_complete":
+                    sent.append(await frames.get())
+    proofs = [frame["signature"] for frame in sent if frame["type"] == "prove"]
+    assert [frame["type"] for frame in sent][:1] == ["register"]
+    if challenge == "ab" * 32:
+        assert hosts == [f"{server.host}:{server.port}"]
+        text = f"dispatchd worker proof v1\nw\n{challenge}\n{hosts[0]}"
+        (signature,) = proofs
+        key_of_worker = VerifyKey(bytes.fromhex(key.public_hex))
+        key_of_worker.verify(text.encode(), base64.b64decode(signature))
+    else:
+        assert proofs == []
 
 
 async def test_a_worker_whose_key_sits_elsewhere_now_is_told(node: Node) -> None:
