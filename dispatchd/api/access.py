@@ -46,8 +46,9 @@ class Access:
     def read(self, request: web.Request, job: Job) -> None:
         """Raises `Unauthorized` where the request must not see that job."""
         if job.privacy is Privacy.PRIVATE:
-            self.act_as(request, job.user_id)
-        self.enter(request)
+            self.act_as(request, job.user_id)  # which asks for a key wherever `enter` does
+        else:
+            self.enter(request)
 
     def enter(self, request: web.Request) -> None:
         """Raises `Unauthorized` where nobody comes in without a key, whoever's it is."""

@@ -170,7 +170,8 @@ def _readable(folders: Iterable[Path]) -> Iterator[ModelCard]:
         try:
             yield describe(folder)
         except Unusable as error:
-            log.warning("a model is passed over: %s", error)
+            hint = f"dispatchd models rm {folder.name} removes it"
+            log.warning("a model is passed over: %s (%s)", error, hint)
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -18,7 +18,16 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
-from dispatchd.engine.catalog import UNWELCOME, ModelCard, bytes_in, embedded, plain_name, pulled
+from dispatchd.engine.catalog import (
+    MANIFEST,
+    UNWELCOME,
+    ModelCard,
+    bytes_in,
+    describe,
+    embedded,
+    plain_name,
+    pulled,
+)
 from dispatchd.engine.copies import Copies
 from dispatchd.engine.short_names import short_name, short_name_of
 from dispatchd.engine.use import unused
@@ -137,17 +146,20 @@ class Library:
     def remove(self, name: str) -> int:
         """Removes a model, what it was made from, and what was prepared of it on first use.
 
+        One whose files cannot be read goes by its folder's name.
         Returns how many bytes that frees. What another model was made from too is kept. Unusable if
         there is no such model, or a running node has it in use.
         """
         if any(card.name == name for card in embedded()):
             raise Unusable(f"{name} is embedded: it comes with the program and stays.")
-        card = self.find(name)
+        broken = self._broken(name)
+        card = self.find(name) if broken is None else None
         published = short_name(name)
         repo = card.repo if card else (published.repo if published else name)
         kept_as = card.name if card else name
         with self.locked(repo or name), unused(self.home, kept_as):
-            folders = self.copies.of(kept_as) + ([card.path] if card else [])
+            folder = card.path if card else broken
+            folders = self.copies.of(kept_as) + ([folder] if folder else [])
             freed = sum(_remove(folder) for folder in folders)
             others = {other.repo for other in self.cards()}
             if repo and repo not in others and _REPO.fullmatch(repo):
@@ -181,6 +193,17 @@ class Library:
             yield
         finally:
             lock.release()
+
+    def _broken(self, name: str) -> Path | None:
+        """The prepared model in the folder of that name, where its files cannot be read."""
+        folder = self.folder(name)
+        if not _NAME.fullmatch(name) or not (folder / MANIFEST).is_file():
+            return None
+        try:
+            describe(folder)
+        except Unusable:
+            return folder
+        return None
 
     def _sources(self, repo: str) -> Path:
         return self.home / _SOURCES / _folder_name(repo)

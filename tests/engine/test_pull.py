@@ -403,6 +403,10 @@ def test_a_broken_model_is_passed_over(
     assert str(library.folder("mine")) in caplog.text
     with pytest.raises(Unusable, match="no model 'mine'"):
         find("mine", library.home)
+    assert "dispatchd models rm mine" in caplog.text
+    assert library.remove("mine") > 0
+    assert not library.folder("mine").exists()
+    assert find("other", library.home) == other
 
 
 def test_a_short_name_says_how_to_have_it(library: Library) -> None:

@@ -23,7 +23,7 @@ _NODE_WIDTH = 3
 _ADD_NODES = "INSERT INTO chain_nodes (level, place, hash)"
 _COMPLETED = (
     "SELECT id, tier, job_type, privacy, user_id, payload, receipt, signature, completed_at"
-    " FROM jobs WHERE status = 'completed' AND id IN ({values})"
+    " FROM jobs WHERE status = 'completed' AND id = ?"
 )
 _ENTRIES = """
     SELECT entry.sequence, coalesce(before.leaf, zeroblob(32)), entry.receipt_hash,
@@ -102,16 +102,13 @@ def append(db: sqlite3.Connection, links: Sequence[Link]) -> None:
     db.execute(_MOVE_HEAD, (size + len(rows), previous, b"".join(grown)))
 
 
-def append_completed(db: sqlite3.Connection, job_ids: Sequence[str]) -> None:
-    """The same for those of some jobs that have completed by now, in this order."""
-    found: dict[str, Link] = {}
-    for some in chunks(job_ids):
-        sql = _COMPLETED.format(values=value_rows(len(some), 1))
-        for job_id, *request, receipt, signature, at in db.execute(sql, some):
-            hashes = (receipt_hash(receipt, signature), request_hash(job_id, *request))
-            found[job_id] = Link(job_id, *hashes, at)
-    if found:
-        append(db, [found[job_id] for job_id in job_ids if job_id in found])
+def append_stored(db: sqlite3.Connection, job_id: str) -> None:
+    """The same for a job that has run before, if it has completed by now."""
+    row = db.execute(_COMPLETED, (job_id,)).fetchone()
+    if row is not None:
+        _, *request, receipt, signature, at = row
+        hashes = (receipt_hash(receipt, signature), request_hash(job_id, *request))
+        append(db, [Link(job_id, *hashes, at)])
 
 
 def _root(db: sqlite3.Connection) -> Root:

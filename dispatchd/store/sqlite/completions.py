@@ -20,6 +20,7 @@ _COMPLETE = (
     " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
     " AND attempt = column2"
 )
+_COMPLETED = "SELECT id FROM jobs WHERE status = 'completed' AND id IN ({values})"
 
 
 class Finished(Struct, frozen=True):
@@ -51,8 +52,19 @@ def complete_paid(db: sqlite3.Connection, finished: list[Finished]) -> bool:
     """The same for jobs that are paid for, some of which complete once that has been captured."""
     all_held = _complete(db, finished)
     if all_held:
-        chain.append_completed(db, [each.link.job_id for each in finished])
+        completed = _completed(db, [each.link.job_id for each in finished])
+        if links := [each.link for each in finished if each.link.job_id in completed]:
+            chain.append(db, links)
     return all_held
+
+
+def _completed(db: sqlite3.Connection, job_ids: Sequence[str]) -> set[str]:
+    """Those of these jobs that have completed."""
+    found: set[str] = set()
+    for some in chunks(job_ids):
+        sql = _COMPLETED.format(values=value_rows(len(some), 1))
+        found.update(job_id for (job_id,) in db.execute(sql, some))
+    return found
 
 
 def _complete(db: sqlite3.Connection, finished: Sequence[Finished]) -> bool:

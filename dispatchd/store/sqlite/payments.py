@@ -136,7 +136,7 @@ class SqlitePayments:
         def end(db: sqlite3.Connection) -> None:
             _end(db, payment, PaymentState.CAPTURED, transaction, None)
             db.execute(_COMPLETE, (at, payment.job_id))
-            chain.append_completed(db, [payment.job_id])
+            chain.append_stored(db, payment.job_id)
 
         await self._write(end)
 
