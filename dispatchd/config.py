@@ -31,6 +31,7 @@ PROVIDER_TYPES: Mapping[str, ProviderType] = MappingProxyType(
     {kind.lower(): kind for kind in ProviderType}
 )
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 
 class Option(Struct, frozen=True):
@@ -114,8 +115,21 @@ _CLASSIFIER = Option(
     default="model",
     choices=CLASSIFIERS,
 )
-_LOG_LEVEL = Option(
-    "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
+_LOGS = (
+    Option(
+        "--log-level",
+        ("DISPATCHD_LOG_LEVEL",),
+        "What is logged.",
+        default="info",
+        choices=LOG_LEVELS,
+    ),
+    Option(
+        "--log-format",
+        ("DISPATCHD_LOG_FORMAT",),
+        "How it is logged, one event a line: for people, or as JSON.",
+        default="text",
+        choices=LOG_FORMATS,
+    ),
 )
 
 _GRACE = Option(
@@ -212,7 +226,7 @@ RUN_OPTIONS = (
     _CLASSIFIER,
     _LIMIT,
     _GRACE,
-    _LOG_LEVEL,
+    *_LOGS,
 )
 
 WORKER_OPTIONS = (
@@ -251,7 +265,7 @@ WORKER_OPTIONS = (
     _DATA_DIR,
     _LIMIT,
     _GRACE,
-    _LOG_LEVEL,
+    *_LOGS,
 )
 
 MODELS_OPTIONS = (_DATA_DIR,)

@@ -32,6 +32,7 @@ from dispatchd.core.errors import (
     UnsupportedMediaType,
     Unusable,
 )
+from dispatchd.core.joblog import wordless
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +140,8 @@ def guarded(handler: Handler) -> Handler:
             return _reply(error)
         except web.HTTPException:
             raise  # aiohttp's own errors become JSON when they are sent
-        except Exception:
-            log.exception("%s %s broke", request.method, request.path)
+        except Exception as error:
+            log.exception("%s %s broke", request.method, request.path, exc_info=wordless(error))
             sentence = "Internal error; the node's log says more"
             return json_response(error_body(sentence, INTERNAL), 500)
 

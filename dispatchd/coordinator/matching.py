@@ -19,6 +19,7 @@ from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease, millis
+from dispatchd.core.joblog import about
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
 from dispatchd.scheduler import grant, may_offer
@@ -280,7 +281,7 @@ class Matching:
         except LeaseLost:
             return  # its worker has come back on another connection, and has been dealt with
         except StoreUnavailable as error:
-            log.warning("job %s waits for its lease to run out: %s", leased.id, error)
+            about(log, leased.id, leased.attempt).warning("waits for its lease to end: %s", error)
             return
         self.job_returns(granted.job.lane)
 

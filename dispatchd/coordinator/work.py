@@ -30,6 +30,7 @@ from dispatchd.core.job import (
     Lease,
     millis,
 )
+from dispatchd.core.joblog import about, code_in
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
@@ -128,7 +129,8 @@ class Work:
                 try:
                     await self.end(seat, held, WORKER_GONE)
                 except StoreUnavailable:
-                    log.warning("job %s is tried again once its lease runs out", held.job.id)
+                    job = held.job
+                    about(log, job.id, job.attempt).warning("is tried again once its lease ends")
 
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
@@ -277,7 +279,7 @@ class Work:
         try:
             await self._jobs.put_back(held.lease, held.job)
         except (LeaseLost, StoreUnavailable) as error:
-            log.info("job %s is not put back: %s", held.job.id, error)
+            about(log, held.job.id, held.job.attempt).info("is not put back: %s", error)
 
     async def _try_again(self, job: Job, fault: Fault) -> None:
         """Puts a leased job back or fails it; one that was quicker elsewhere is left alone."""
@@ -285,7 +287,7 @@ class Work:
         others = self._seats.anyone_for(job.lane, lambda seat: seat.key not in refused)
         decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
         lease = Lease(job.id, job.attempt)
-        log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
+        about(log, job.id, job.attempt).info("failed: %s", code_in(fault.reason))
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
