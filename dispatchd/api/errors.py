@@ -61,6 +61,7 @@ STATUS = MappingProxyType(
     }
 )
 INTERNAL = "internal"
+NOT_READY = "not_ready"
 _INTERNAL_STATUS = 500
 SERVER_CODES = MappingProxyType(
     {
@@ -69,6 +70,7 @@ SERVER_CODES = MappingProxyType(
         "not_found": (404, "No such route."),
         "method_not_allowed": (405, "The route is there, but not for this method; see `Allow`."),
         "too_large": (413, "The body is longer than the node takes."),
+        NOT_READY: (503, "The node takes no jobs at the moment; `failing` names the checks."),
         "expectation_failed": (417, "An `Expect` header that is not 100-continue."),
     }
 )

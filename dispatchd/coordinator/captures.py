@@ -16,6 +16,7 @@ from dispatchd.core.errors import FacilitatorAway, LeaseLost, StoreUnavailable
 from dispatchd.core.job import ENDED, millis
 from dispatchd.core.joblog import about, code_in, wordless
 from dispatchd.core.payment import (
+    PAYMENT_FAILED,
     AuthorizationKey,
     Payment,
     PaymentState,
@@ -29,7 +30,6 @@ from dispatchd.store import JobStore, PaymentStore
 
 log = logging.getLogger(__name__)
 
-PAYMENT_FAILED = "payment_failed"
 _MOVED_BEFORE = frozenset({Reason.NONCE_USED, Reason.DUPLICATE})
 _AT_ONCE = 16
 _RETRY_SECONDS_MAX = 60

@@ -41,6 +41,7 @@ from dispatchd.store import JobStore, TrustStore
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
+MISSING_RECEIPT = "missing_receipt"
 _REASON_CHARS_MAX = 200
 _STORE_RETRY_SECONDS = 1.0
 
@@ -93,6 +94,7 @@ class Work:
             self._vacate(former)
         seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
         self._seats.add(seat)
+        self._feed.journal.crowd_changed()
         try:
             with self._moving.counted():
                 await self._settle_in(seat, active_jobs)
@@ -183,6 +185,7 @@ class Work:
             seat.drop(held)
             raise
         seat.drop(held)
+        self._feed.journal.attempt_ended(held.job, None)
         if held.job.payment_ref is not None:
             await self._finished_paid(lease.job_id)
             return
@@ -288,6 +291,7 @@ class Work:
         decision = after_fault(job, fault, self._clock.now(), self._limits, others_online=others)
         lease = Lease(job.id, job.attempt)
         about(log, job.id, job.attempt).info("failed: %s", code_in(fault.reason))
+        self._feed.journal.attempt_ended(job, fault)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
@@ -297,7 +301,7 @@ class Work:
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
             return
-        self._feed.status(job.id, job.attempt, JobStatus.PENDING)
+        self._feed.returned(job, fault.reason)
         self._matching.job_returns(decision.job.lane)
 
     def _vacate(self, seat: Seat) -> None:
@@ -305,6 +309,7 @@ class Work:
         self._seats.remove(seat, self._clock.now())
         self._matching.withdraw(seat)
         seat.left.set()
+        self._feed.journal.crowd_changed()
 
 
 class SeatedWorker:

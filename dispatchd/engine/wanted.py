@@ -15,6 +15,7 @@ from dispatchd.engine.catalog import ModelCard, describe, find, is_embedded, pla
 from dispatchd.engine.folder import check_folder
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import LanguageModel, load_language_model
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Manifest, Precision, read_manifest, verify
@@ -62,7 +63,13 @@ def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) 
 
 
 def open_wanted(
-    library: Library, wanted: Wanted, progress: Progress, *, threads: int, slots: int
+    library: Library,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    threads: int,
+    slots: int,
+    observer: EngineObserver = UNOBSERVED,
 ) -> LanguageModel:
     """The model, ready to run; Unusable if it cannot be had after all.
 
@@ -76,7 +83,7 @@ def open_wanted(
     if is_prepared(wanted.folder):
         manifest = read_manifest(wanted.folder)
         verify(wanted.folder, manifest, progress, _remedy(library, wanted, manifest))
-    return load_language_model(wanted.folder, threads=threads, slots=slots)
+    return load_language_model(wanted.folder, threads=threads, slots=slots, observer=observer)
 
 
 def _telling(name: str, progress: Progress) -> Progress:
