@@ -45,6 +45,11 @@ class Option(Struct, frozen=True):
     repeatable: bool = False
     shown_default: str = ""
 
+    @property
+    def name(self) -> str:
+        """What click calls its value."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
 
 _DATA_DIR = Option(
     "--data-dir",
@@ -55,7 +60,7 @@ _DATA_DIR = Option(
 )
 _MODELS = "models"
 _OWN_KEY = "own-worker-key.json"
-_FAR_KEY = "worker-key.json"
+FAR_KEY = "worker-key.json"
 
 
 def _key_option(name: str) -> Option:
@@ -236,7 +241,7 @@ WORKER_OPTIONS = (
         "Address of the coordinator.",
         default="http://127.0.0.1:4010",
     ),
-    _key_option(_FAR_KEY),
+    _key_option(FAR_KEY),
     Option(
         "--capability",
         ("DISPATCHD_CAPABILITY",),
@@ -269,6 +274,26 @@ WORKER_OPTIONS = (
 )
 
 MODELS_OPTIONS = (_DATA_DIR,)
+
+_EXAMINED = frozenset(
+    {"--data-dir", "--db", "--network", "--host", "--port", "--key", "--model", "--precision"}
+)
+DOCTOR_OPTIONS = (
+    Option(
+        "--coordinator",
+        ("DISPATCHD_COORDINATOR", "COORDINATOR_URL"),
+        "Address of a coordinator to try as well.",
+        shown_default="a node that is started for it",
+    ),
+    *(option for option in RUN_OPTIONS if option.flag in _EXAMINED),
+    Option(
+        "--payments",
+        ("DISPATCHD_PAYMENTS",),
+        "Whether the node that is started sells its job; only play money is spent.",
+        default="off",
+        choices=PAYMENTS,
+    ),
+)
 
 
 class BackendConfig(Struct, frozen=True, kw_only=True):
@@ -333,6 +358,22 @@ class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
     limits: Limits
     grace_seconds: float
     trust_code: str | None = None
+
+
+class DoctorConfig(Struct, frozen=True, kw_only=True):
+    """What `dispatchd doctor` looks at: what `run` would do, and perhaps a coordinator."""
+
+    run: RunConfig
+    coordinator: str | None
+
+
+def doctor_config(values: Mapping[str, Any]) -> DoctorConfig:
+    """Checks the options of `doctor`; raises `Unusable`."""
+    rest = {option.name: () if option.repeatable else option.default for option in RUN_OPTIONS}
+    simulated = values["payments"] == "simulated"
+    how = {"testnet": True, "payments": "simulated" if simulated else "off"}
+    run = run_config({**rest, **values, **how})
+    return DoctorConfig(run=run, coordinator=values["coordinator"])
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
@@ -420,7 +461,7 @@ def _check_selling(values: Mapping[str, Any], how: str, networks: list[Network])
 def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
     """Checks the options of `worker`; raises `Unusable`."""
     worker = msgspec.structs.replace(
-        _worker_config(values, Path(values["data_dir"]).expanduser() / _FAR_KEY),
+        _worker_config(values, Path(values["data_dir"]).expanduser() / FAR_KEY),
         capabilities=frozenset(CAPABILITIES[name] for name in values["capability"] or CAPABILITIES),
         provider_type=PROVIDER_TYPES[values["provider_type"]],
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dispatchd.api.errors import STATUS
-from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS, Option
+from dispatchd.config import DOCTOR_OPTIONS, RUN_OPTIONS, WORKER_OPTIONS, Option
 from dispatchd.core import errors
 from dispatchd.core.job import MOVES
 from dispatchd.core.limits import Limits
@@ -89,6 +89,7 @@ def layers() -> str:
 MAKERS: Mapping[str, Callable[[], str]] = {
     "run options": lambda: options_table(RUN_OPTIONS),
     "worker options": lambda: options_table(WORKER_OPTIONS),
+    "doctor options": lambda: options_table(DOCTOR_OPTIONS),
     "moves": moves_diagram,
     "errors": errors_table,
     "limits": limits_table,

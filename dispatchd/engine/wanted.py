@@ -82,7 +82,7 @@ def open_wanted(
         preparing.prepare_copy(library, wanted.weights, wanted.folder, wanted.precision, heard)
     if is_prepared(wanted.folder):
         manifest = read_manifest(wanted.folder)
-        verify(wanted.folder, manifest, progress, _remedy(library, wanted, manifest))
+        verify(wanted.folder, manifest, progress, remedy_of(library, wanted, manifest))
     return load_language_model(wanted.folder, threads=threads, slots=slots, observer=observer)
 
 
@@ -132,7 +132,8 @@ def _weights_of(library: Library, card: ModelCard, asked: Precision) -> ModelCar
     return replace(describe(source), name=card.name, repo=card.repo, revision=card.revision)
 
 
-def _remedy(library: Library, wanted: Wanted, manifest: Manifest) -> str:
+def remedy_of(library: Library, wanted: Wanted, manifest: Manifest) -> str:
+    """What to do where a prepared model's files are broken."""
     if not library.holds(wanted.folder):
         return "prepare the model again"
     if wanted.folder.parent == library.copies.home:
