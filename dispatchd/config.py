@@ -32,6 +32,7 @@ PROVIDER_TYPES: Mapping[str, ProviderType] = MappingProxyType(
     {kind.lower(): kind for kind in ProviderType}
 )
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 
 class Option(Struct, frozen=True):
@@ -45,6 +46,11 @@ class Option(Struct, frozen=True):
     repeatable: bool = False
     shown_default: str = ""
 
+    @property
+    def name(self) -> str:
+        """What click calls its value."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
 
 _DATA_DIR = Option(
     "--data-dir",
@@ -55,7 +61,7 @@ _DATA_DIR = Option(
 )
 _MODELS = "models"
 _OWN_KEY = "own-worker-key.json"
-_FAR_KEY = "worker-key.json"
+FAR_KEY = "worker-key.json"
 
 
 def _key_option(name: str) -> Option:
@@ -115,8 +121,21 @@ _CLASSIFIER = Option(
     default="model",
     choices=CLASSIFIERS,
 )
-_LOG_LEVEL = Option(
-    "--log-level", ("DISPATCHD_LOG_LEVEL",), "What is logged.", default="info", choices=LOG_LEVELS
+_LOGS = (
+    Option(
+        "--log-level",
+        ("DISPATCHD_LOG_LEVEL",),
+        "What is logged.",
+        default="info",
+        choices=LOG_LEVELS,
+    ),
+    Option(
+        "--log-format",
+        ("DISPATCHD_LOG_FORMAT",),
+        "How it is logged, one event a line: for people, or as JSON.",
+        default="text",
+        choices=LOG_FORMATS,
+    ),
 )
 
 _GRACE = Option(
@@ -220,7 +239,7 @@ RUN_OPTIONS = (
     _CLASSIFIER,
     _LIMIT,
     _GRACE,
-    _LOG_LEVEL,
+    *_LOGS,
 )
 
 WORKER_OPTIONS = (
@@ -230,7 +249,7 @@ WORKER_OPTIONS = (
         "Address of the coordinator.",
         default="http://127.0.0.1:4010",
     ),
-    _key_option(_FAR_KEY),
+    _key_option(FAR_KEY),
     Option(
         "--capability",
         ("DISPATCHD_CAPABILITY",),
@@ -259,10 +278,30 @@ WORKER_OPTIONS = (
     _DATA_DIR,
     _LIMIT,
     _GRACE,
-    _LOG_LEVEL,
+    *_LOGS,
 )
 
 MODELS_OPTIONS = (_DATA_DIR,)
+
+_EXAMINED = frozenset(
+    {"--data-dir", "--db", "--network", "--host", "--port", "--key", "--model", "--precision"}
+)
+DOCTOR_OPTIONS = (
+    Option(
+        "--coordinator",
+        ("DISPATCHD_COORDINATOR", "COORDINATOR_URL"),
+        "Address of a coordinator to try as well.",
+        shown_default="a node that is started for it",
+    ),
+    *(option for option in RUN_OPTIONS if option.flag in _EXAMINED),
+    Option(
+        "--payments",
+        ("DISPATCHD_PAYMENTS",),
+        "Whether the node that is started sells its job; only play money is spent.",
+        default="off",
+        choices=PAYMENTS,
+    ),
+)
 
 
 class BackendConfig(Struct, frozen=True, kw_only=True):
@@ -328,6 +367,22 @@ class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
     limits: Limits
     grace_seconds: float
     trust_code: str | None = None
+
+
+class DoctorConfig(Struct, frozen=True, kw_only=True):
+    """What `dispatchd doctor` looks at: what `run` would do, and perhaps a coordinator."""
+
+    run: RunConfig
+    coordinator: str | None
+
+
+def doctor_config(values: Mapping[str, Any]) -> DoctorConfig:
+    """Checks the options of `doctor`; raises `Unusable`."""
+    rest = {option.name: () if option.repeatable else option.default for option in RUN_OPTIONS}
+    simulated = values["payments"] == "simulated"
+    how = {"testnet": True, "payments": "simulated" if simulated else "off"}
+    run = run_config({**rest, **values, **how})
+    return DoctorConfig(run=run, coordinator=values["coordinator"])
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:
@@ -427,7 +482,7 @@ def _check_selling(values: Mapping[str, Any], how: str, networks: list[Network])
 def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
     """Checks the options of `worker`; raises `Unusable`."""
     worker = msgspec.structs.replace(
-        _worker_config(values, Path(values["data_dir"]).expanduser() / _FAR_KEY),
+        _worker_config(values, Path(values["data_dir"]).expanduser() / FAR_KEY),
         capabilities=frozenset(CAPABILITIES[name] for name in values["capability"] or CAPABILITIES),
         provider_type=PROVIDER_TYPES[values["provider_type"]],
     )

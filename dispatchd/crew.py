@@ -3,6 +3,7 @@
 import asyncio
 import os
 from functools import partial
+from typing import Literal
 
 from filelock import FileLock
 from msgspec import Struct
@@ -24,6 +25,7 @@ from dispatchd.engine.catalog import (
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import default_slots
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.provider import working_device
 from dispatchd.engine.salience import load_salience
 from dispatchd.engine.use import take
@@ -60,10 +62,17 @@ class _Language(Struct, frozen=True):
     def words(self) -> str:
         return f"{self.wanted.name} (being prepared)" if self.wanted.weights else self.wanted.name
 
-    def open(self) -> Opening:
+    def open(self, observer: EngineObserver) -> Opening:
         """Begins to open it, on a thread of its own."""
         threads = _threads(bytes_in(self.wanted.folder), self.jobs)
-        opening = partial(open_wanted, self.library, self.wanted, threads=threads, slots=self.jobs)
+        opening = partial(
+            open_wanted,
+            self.library,
+            self.wanted,
+            threads=threads,
+            slots=self.jobs,
+            observer=observer,
+        )
         return Opening(opening)
 
 
@@ -82,7 +91,9 @@ class Crew:
         models: tuple[str, ...],
         language: _Language | None,
         settled: asyncio.Event,
+        observer: EngineObserver = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self.key = key
         self.card = card
         self.models = models
@@ -102,14 +113,21 @@ class Crew:
         words = None
         try:
             if self._language is not None:
-                self._opening = self._language.open()
+                self._opening = self._language.open(self._observer)
                 model = await self._opening.model()
-                self.executors[JobType.LLM_INFER] = LlmExecutor(model, self._language.jobs)
+                self.executors[JobType.LLM_INFER] = LlmExecutor(
+                    model, self._language.jobs, self._observer
+                )
                 words = f"{model.name} on {model.device}"
             self._opened.set()
         finally:
             self._settled.set()
         return words
+
+    def states(self) -> dict[str, Literal["loading", "ready"]]:
+        """The models that jobs can name, by name."""
+        waits = self._language is not None and not self._opened.is_set()
+        return dict.fromkeys(self.card.models, "loading" if waits else "ready")
 
     async def opened(self) -> None:
         """Returns once every job can be done."""
@@ -136,11 +154,15 @@ class Crew:
             llm.close()
 
 
-def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
+def hire(
+    config: WorkerConfig,
+    backend: BackendExecutor | None = None,
+    observer: EngineObserver = UNOBSERVED,
+) -> Crew:
     """Takes the key, and loads the models but the language model, which is only found.
 
-    A backend takes the place of a language model. Raises `Unusable` where one of them is broken or
-    cannot be had.
+    `observer` is told how that one does. A backend takes the place of a language model. Raises
+    `Unusable` where one of them is broken or cannot be had.
     """
     key, lock = load_or_create(config.key_path)
     runs_models = JobType.LLM_INFER in config.capabilities and backend is None
@@ -188,7 +210,7 @@ def hire(config: WorkerConfig, backend: BackendExecutor | None = None) -> Crew:
         version=__version__,
         models=served,
     )
-    return Crew(key, lock, worker_card, executors, tuple(models), language, settled)
+    return Crew(key, lock, worker_card, executors, tuple(models), language, settled, observer)
 
 
 def _language(config: WorkerConfig) -> _Language:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib import import_module
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.access import KeyRules
-from dispatchd.api.app import Edge, Market
+from dispatchd.api.app import Edge, Instruments, Market
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
@@ -36,7 +36,10 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
 from dispatchd.core.limits import Limits
 from dispatchd.crew import Crew, hire
-from dispatchd.feed import Feed
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
+from dispatchd.feed import Feed, Journal, Journals
+from dispatchd.metrics.metrics import Metrics
+from dispatchd.metrics.state import Scene
 from dispatchd.store import PaymentStore
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from dispatchd.worker.backend.executor import open_backend
@@ -85,20 +88,21 @@ class Coordination(Struct, frozen=True):
         clock: Clock,
         limits: Limits,
         shop: "Shop | None" = None,
+        journals: Sequence[Journal] = (),
     ) -> Self:
-        """Builds the parts; with a shop, jobs are sold."""
+        """Builds the parts; with a shop, jobs are sold. The journals hear of all that happens."""
         seats = Seats()
-        feed = Feed(limits.watchers_max)
+        feed = Feed(limits.watchers_max, Journals(journals))
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         proofs = Proofs(seats, matching, clock, limits)
         work = Work(store.jobs, store.records, seats, matching, proofs, feed, clock, limits, owed)
         admission = Admission(
-            *(store.jobs, store.trust, seats, matching, proofs, work, clock, limits)
+            *(store.jobs, store.trust, seats, matching, proofs, work, feed, clock, limits)
         )
         sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
-        intake = Intake(store.jobs, seats, proofs, matching, clock, limits, sales)
+        intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         coordinator = Coordinator(
             intake,
             store.jobs,
@@ -203,17 +207,19 @@ async def run_node(
     Jobs are taken before the worker's model is there. Raises `Unusable`, also later where it turns
     out that the model cannot be had.
     """
-    clock = SystemClock()
+    clock, metrics = SystemClock(), Metrics()
     async with AsyncExitStack() as running:
         crew = None
         if config.worker is not None:
-            hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
+            worker = _hired(config.worker, clock, config.limits, metrics.engine)
+            hiring = running.enter_async_context(worker)
             if (crew := await _unless_stopped(hiring, stop)) is None:
                 return
         branches = [
-            await running.enter_async_context(_branch(each, config, crew, clock))
+            await running.enter_async_context(_branch(each, config, crew, clock, metrics))
             for each in config.networks
         ]
+        await running.enter_async_context(_together([metrics.watch_loop]))
         _collect_garbage_rarely()
         served = tuple(branch.served for branch in branches)
         announce(Running(__version__, config, served, crew))
@@ -225,13 +231,16 @@ async def run_node(
 
 
 @asynccontextmanager
-async def _hired(config: WorkerConfig, clock: Clock, limits: Limits) -> AsyncIterator[Crew]:
+async def _hired(
+    config: WorkerConfig, clock: Clock, limits: Limits, observer: EngineObserver = UNOBSERVED
+) -> AsyncIterator[Crew]:
     async with AsyncExitStack() as opened:
         backend = None
         if config.backend is not None and JobType.LLM_INFER in config.capabilities:
-            opening = open_backend(config.backend.address, config.backend.model, clock, limits)
+            asked = config.backend
+            opening = open_backend(asked.address, asked.model, clock, limits, observer)
             backend = await opened.enter_async_context(opening)
-        crew = await asyncio.to_thread(hire, config, backend)
+        crew = await asyncio.to_thread(hire, config, backend, observer)
         opened.callback(crew.close)
         yield crew
 
@@ -288,17 +297,22 @@ def _collect_garbage_rarely() -> None:
 
 @asynccontextmanager
 async def _branch(
-    network: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock
+    network: NetworkConfig, config: RunConfig, crew: Crew | None, clock: Clock, metrics: Metrics
 ) -> AsyncIterator[Branch]:
     """One network: its store, its coordinator, its port, and the worker's seat there."""
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(open_sqlite(network.database))
+        name = network.network.caip2
+        opening_store = open_sqlite(network.database, metrics.commits_of(name))
+        store = await opened.enter_async_context(opening_store)
         shop = None
         if network.payments is not None:
             selling = import_module("dispatchd.selling")  # with all that payments need
             opening = selling.open_shop(network.payments, store, clock, config.limits)
             shop = await opened.enter_async_context(opening)
-        here = await _prepared(store, network, config.limits, clock, shop)
+        journal = metrics.jobs_of(name, clock)
+        here = await _prepared(store, network, config.limits, clock, shop, journal)
+        sells = None if shop is None else store.payments
+        metrics.show(Scene(name, here.seats, here.matching), sells)
         parts, places = here.running, list[Part]()
         if crew is not None:
             source = SeatedWorker(here.admission, here.work, crew.card, clock, config.limits)
@@ -316,6 +330,7 @@ async def _branch(
             market,
             KeyRules(required=config.require_keys, open=config.testnet and not config.require_keys),
             network.public_host,
+            Instruments(metrics.text) if crew is None else Instruments(metrics.text, crew.states),
         )
         async with (
             edge.listening(config.host, network.port) as port,
@@ -369,11 +384,12 @@ async def _prepared(
     limits: Limits,
     clock: Clock,
     shop: "Shop | None",
+    journal: Journal,
 ) -> Coordination:
     """A coordinator's parts, once they have looked at what a former process left."""
     try:
         chain = await open_chain(store.chain, network.database)
-        here = Coordination.over(store, chain, clock, limits, shop)
+        here = Coordination.over(store, chain, clock, limits, shop, (journal,))
         await here.prepare()
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dispatchd.api.errors import STATUS
-from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS, Option
+from dispatchd.config import DOCTOR_OPTIONS, RUN_OPTIONS, WORKER_OPTIONS, Option
 from dispatchd.core import errors
 from dispatchd.core.job import MOVES
 from dispatchd.core.limits import Limits
+from dispatchd.metrics.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "ARCHITECTURE.md")
@@ -67,6 +68,16 @@ def limits_table() -> str:
     return "\n".join(rows)
 
 
+def metrics_table() -> str:
+    """What `/metrics` shows, as a node's registry says it."""
+    rows = ["| metric | type | |", "| --- | --- | --- |"]
+    for family in sorted(Metrics().families(), key=lambda each: each.name):
+        if not family.name.startswith("dispatchd_process_"):
+            name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+            rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    return "\n".join(rows)
+
+
 def layers() -> str:
     """The order of imports, as pyproject.toml has it."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
@@ -78,9 +89,11 @@ def layers() -> str:
 MAKERS: Mapping[str, Callable[[], str]] = {
     "run options": lambda: options_table(RUN_OPTIONS),
     "worker options": lambda: options_table(WORKER_OPTIONS),
+    "doctor options": lambda: options_table(DOCTOR_OPTIONS),
     "moves": moves_diagram,
     "errors": errors_table,
     "limits": limits_table,
+    "metrics": metrics_table,
     "layers": layers,
 }
 

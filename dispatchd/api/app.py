@@ -18,7 +18,9 @@ from dispatchd.api.errors import guarded
 from dispatchd.api.gate import Gate, OpenGate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
+from dispatchd.api.metrics import MetricsRoutes, MetricsText, no_metrics
 from dispatchd.api.openai import OpenAiRoutes
+from dispatchd.api.probes import Models, ProbeRoutes, no_models
 from dispatchd.api.receipts import ReceiptRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
@@ -55,6 +57,13 @@ class Market(Struct, frozen=True):
     on_reply: tuple[Callable[[web.Request, web.StreamResponse], Awaitable[None]], ...] = ()
 
 
+class Instruments(Struct, frozen=True):
+    """What operators look at besides the coordinator."""
+
+    metrics: MetricsText = no_metrics
+    models: Models = no_models
+
+
 class Edge:
     """The application of one network; what it serves is all in its arguments."""
 
@@ -70,6 +79,7 @@ class Edge:
         market: Market = Market(),  # noqa: B008 - it is frozen
         rules: KeyRules = KeyRules(),  # noqa: B008 - so is it
         public_host: str | None = None,
+        instruments: Instruments = Instruments(),  # noqa: B008 - and it
     ) -> None:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
@@ -87,6 +97,8 @@ class Edge:
             ReceiptRoutes(coordinator, chain, access),
             UserRoutes(coordinator.users, access, chain.coordinator_key, limits),
             self._status,
+            ProbeRoutes(coordinator, instruments.models),
+            MetricsRoutes(instruments.metrics),
             DocsRoutes(network),
             openai,
             *market.routes,

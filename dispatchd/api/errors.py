@@ -32,6 +32,7 @@ from dispatchd.core.errors import (
     UnsupportedMediaType,
     Unusable,
 )
+from dispatchd.core.joblog import wordless
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ STATUS = MappingProxyType(
     }
 )
 INTERNAL = "internal"
+NOT_READY = "not_ready"
 _INTERNAL_STATUS = 500
 SERVER_CODES = MappingProxyType(
     {
@@ -68,6 +70,7 @@ SERVER_CODES = MappingProxyType(
         "not_found": (404, "No such route."),
         "method_not_allowed": (405, "The route is there, but not for this method; see `Allow`."),
         "too_large": (413, "The body is longer than the node takes."),
+        NOT_READY: (503, "The node takes no jobs at the moment; `failing` names the checks."),
         "expectation_failed": (417, "An `Expect` header that is not 100-continue."),
     }
 )
@@ -139,8 +142,8 @@ def guarded(handler: Handler) -> Handler:
             return _reply(error)
         except web.HTTPException:
             raise  # aiohttp's own errors become JSON when they are sent
-        except Exception:
-            log.exception("%s %s broke", request.method, request.path)
+        except Exception as error:
+            log.exception("%s %s broke", request.method, request.path, exc_info=wordless(error))
             sentence = "Internal error; the node's log says more"
             return json_response(error_body(sentence, INTERNAL), 500)
 

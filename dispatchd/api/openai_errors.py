@@ -31,6 +31,7 @@ from dispatchd.core.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from dispatchd.core.joblog import wordless
 
 log = logging.getLogger(__name__)
 
@@ -218,8 +219,8 @@ def shaped(handler: Handler) -> Handler:
         except web.HTTPException as error:
             code = code_of(error.status)
             return _reply(Problem(error.status, _hinted(sentence_of(error), code), code))
-        except Exception:
-            log.exception("%s %s broke", request.method, request.path)
+        except Exception as error:
+            log.exception("%s %s broke", request.method, request.path, exc_info=wordless(error))
             return _reply(Problem(500, "Internal error; the node's log says more", INTERNAL))
 
     return shape

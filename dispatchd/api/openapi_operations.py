@@ -329,6 +329,21 @@ OPERATIONS = (
         errors=(400, 503),
     ),
     _get("/v1/health", "Node", "How the node is", shapes.Health),
+    _get("/livez", "Node", "Whether the process lives", shapes.Liveness),
+    _get(
+        *("/readyz", "Node", "Whether the node takes jobs", shapes.Readiness),
+        about=(
+            "Each check is `ok` or says what is wrong. `models` are those of the node's own worker;"
+            " jobs wait for one that is still loading."
+        ),
+        error=shapes.NotReady,
+        errors=(503,),
+    ),
+    _get(
+        *("/metrics", "Node", "What Prometheus reads", TEXT),
+        about="As OpenMetrics where `Accept` asks for it.",
+        media_types=("text/plain",),
+    ),
     _get(
         *("/", "Node", "What this is", shapes.Introduction),
         about="Workers connect here too, with a WebSocket upgrade.",

@@ -36,6 +36,33 @@ class Health(Struct):
     problems: list[str] | UnsetType = UNSET
 
 
+class Liveness(Struct):
+    """That it answers at all is the answer."""
+
+    status: Literal["live"]
+
+
+ModelStates = dict[str, Literal["loading", "ready"]]
+
+
+class Readiness(Struct):
+    """Every check holds."""
+
+    status: Literal["ready"]
+    checks: dict[str, str]
+    models: ModelStates
+
+
+class NotReady(Struct):
+    """Some checks fail."""
+
+    error: str
+    code: str
+    failing: list[str] | UnsetType = UNSET
+    checks: dict[str, str] | UnsetType = UNSET
+    models: ModelStates | UnsetType = UNSET
+
+
 class Quote(Struct):
     """A price, and the endpoint at which it is charged."""
 

@@ -8,7 +8,7 @@ from msgspec import Raw, UnsetType
 
 from dispatchd.api.deliveries import Send
 from dispatchd.coordinator.seats import Seat
-from dispatchd.coordinator.work import Work, reported_fault
+from dispatchd.coordinator.work import MISSING_RECEIPT, Work, reported_fault
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import BadReceipt, LeaseLost, StoreUnavailable
 from dispatchd.core.job import Completion, Fault, Lease
@@ -63,7 +63,7 @@ class Results:
             if submitted is None and self._gone:
                 return  # the worker has left without it, and loses the job by that
             if submitted is None:
-                await self._fail(seat, lease, Fault("missing_receipt", Blame.BAD_RECEIPTS))
+                await self._fail(seat, lease, Fault(MISSING_RECEIPT, Blame.BAD_RECEIPTS))
                 return
             receipt, signature = submitted.receipt, submitted.signature
         claimed = hash_of(output) if _absent(message.output_hash) else _text(message.output_hash)

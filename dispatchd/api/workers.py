@@ -18,6 +18,7 @@ from dispatchd.coordinator.seats import Seat
 from dispatchd.coordinator.work import Work
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import DispatchError, Invalid, LeaseLost, StoreUnavailable
+from dispatchd.core.joblog import wordless
 from dispatchd.core.limits import Limits
 from dispatchd.wire.decode import BadFrame, from_worker
 from dispatchd.wire.messages import (
@@ -288,7 +289,7 @@ class WorkerConnection:
         self._tasks.discard(task)
         self._handing_in.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a worker's connection broke", exc_info=error)
+            log.error("a worker's connection broke", exc_info=wordless(error))
 
 
 class WorkerRoutes:

@@ -1,7 +1,5 @@
-"""Makes click options from the tables in `config`, and sets up logging."""
+"""Makes click options from the tables in `config`."""
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,17 +24,6 @@ def with_options(options: Sequence[Option]) -> Callable[[Command], Command]:
         return command
 
     return decorate
-
-
-def log_to_stderr(level: str) -> None:
-    """Logs go to stderr, one event a line; stdout is for what the command says."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
-    logging.getLogger("aiohttp").setLevel(logging.WARNING)
 
 
 def _decorator(option: Option) -> Callable[[Command], Command]:

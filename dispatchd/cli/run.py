@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispatchd.cli.options import log_to_stderr, with_options
+from dispatchd.cli.logs import log_to_stderr
+from dispatchd.cli.options import with_options
 from dispatchd.config import RUN_OPTIONS, RunConfig, run_config
 from dispatchd.node import Running, run_node, run_until_stopped
 
@@ -22,13 +23,13 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 @click.command()
 @with_options(RUN_OPTIONS)
-def run(log_level: str, **values: Any) -> None:
+def run(log_level: str, log_format: str, **values: Any) -> None:
     """Run a node: coordinator, job store, scheduler and a worker of its own.
 
     Example: dispatchd run --testnet
     """
     config = run_config(values)
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
     run_until_stopped(lambda stop: run_node(config, announce, announce_model, stop))
 
 

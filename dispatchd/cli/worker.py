@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from dispatchd.cli.options import log_to_stderr, with_options
+from dispatchd.cli.logs import log_to_stderr
+from dispatchd.cli.options import with_options
 from dispatchd.cli.run import announce_model
 from dispatchd.config import WORKER_OPTIONS, remote_worker_config
 from dispatchd.crew import Crew
@@ -13,13 +14,13 @@ from dispatchd.node import run_until_stopped, run_worker
 
 @click.command()
 @with_options(WORKER_OPTIONS)
-def worker(log_level: str, **values: Any) -> None:
+def worker(log_level: str, log_format: str, **values: Any) -> None:
     """Work for a coordinator on another machine; it may be started later.
 
     Example: dispatchd worker --coordinator http://192.168.1.20:4010
     """
     config = remote_worker_config(values)
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
 
     def announce(crew: Crew) -> None:
         click.echo(f"worker {crew.key.public_hex} ({', '.join(crew.models)})")

@@ -19,6 +19,7 @@ from dispatchd.core.job import Lease, millis
 from dispatchd.core.keys import signature_holds
 from dispatchd.core.limits import Limits
 from dispatchd.core.proof import proof_text
+from dispatchd.feed import Feed
 from dispatchd.scheduler import WORKER_GONE
 from dispatchd.store import JobStore, TrustStore
 
@@ -36,6 +37,7 @@ class Admission:
         matching: Matching,
         proofs: Proofs,
         work: Work,
+        feed: Feed,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -45,6 +47,7 @@ class Admission:
         self._matching = matching
         self._proofs = proofs
         self._work = work
+        self._feed = feed
         self._clock = clock
         self._limits = limits
 
@@ -166,6 +169,7 @@ class Admission:
         if former is not None:
             self._vacate(former)
         self._seats.add(seat)
+        self._feed.journal.crowd_changed()
         with self._work.counted():
             if former is not None:
                 for job_id in seat.promised:
@@ -206,3 +210,4 @@ class Admission:
         self._matching.withdraw(seat)
         seat.left.set()
         self._proofs.over(seat)
+        self._feed.journal.crowd_changed()

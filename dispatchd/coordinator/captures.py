@@ -14,7 +14,9 @@ from dispatchd.coordinator.matching import Matching
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import FacilitatorAway, LeaseLost, StoreUnavailable
 from dispatchd.core.job import ENDED, millis
+from dispatchd.core.joblog import about, code_in, wordless
 from dispatchd.core.payment import (
+    PAYMENT_FAILED,
     AuthorizationKey,
     Payment,
     PaymentState,
@@ -28,7 +30,6 @@ from dispatchd.store import JobStore, PaymentStore
 
 log = logging.getLogger(__name__)
 
-PAYMENT_FAILED = "payment_failed"
 _MOVED_BEFORE = frozenset({Reason.NONCE_USED, Reason.DUPLICATE})
 _AT_ONCE = 16
 _RETRY_SECONDS_MAX = 60
@@ -123,11 +124,13 @@ class Captures:
                 parse_payment(payment.text or ""), payment.offer
             )
         except FacilitatorAway as error:
-            log.warning("job %s: whether it is paid is not known yet: %s", payment.job_id, error)
+            about(log, payment.job_id, None).warning(
+                "whether it is paid is not known yet: %s", error
+            )
             await self._postpone(payment)
             return None
-        except Exception:
-            log.exception("job %s: settling broke", payment.job_id)
+        except Exception as error:  # noqa: BLE001 - whatever broke, the money may have moved
+            about(log, payment.job_id, None).exception("settling broke", exc_info=wordless(error))
             await self._postpone(payment)
             return None
         if payment.tries and settlement.reason in _MOVED_BEFORE:
@@ -139,25 +142,27 @@ class Captures:
     async def _postpone(self, payment: Payment) -> None:
         seconds = min(_RETRY_SECONDS_MAX, 2**payment.tries)
         await self._until_stored(
-            lambda: self._payments.postpone(payment, self._clock.now() + millis(seconds))
+            payment.job_id,
+            lambda: self._payments.postpone(payment, self._clock.now() + millis(seconds)),
         )
 
     async def _record(self, payment: Payment, settlement: Settlement) -> None:
         """Stores how it ended, whatever it takes: the money has moved, or never will."""
         if settlement.success:
             stored = await self._until_stored(
-                lambda: self._payments.captured(payment, settlement.transaction, self._clock.now())
+                payment.job_id,
+                lambda: self._payments.captured(payment, settlement.transaction, self._clock.now()),
             )
         else:
             reason = settlement.reason or Reason.SETTLE_ERROR
-            log.warning("job %s: its payment was refused: %s", payment.job_id, reason)
+            about(log, payment.job_id, None).warning("its payment was refused: %s", code_in(reason))
             stored = await self._until_stored(
-                lambda: self._payments.refused(payment, reason, PAYMENT_FAILED)
+                payment.job_id, lambda: self._payments.refused(payment, reason, PAYMENT_FAILED)
             )
         if stored:
-            await self._until_stored(lambda: self._tell(payment.job_id))
+            await self._until_stored(payment.job_id, lambda: self._tell(payment.job_id))
 
-    async def _until_stored(self, write: Callable[[], Awaitable[None]]) -> bool:
+    async def _until_stored(self, job_id: str, write: Callable[[], Awaitable[None]]) -> bool:
         """Whether it could be stored, as soon as that can be told."""
         while True:
             try:
@@ -165,7 +170,7 @@ class Captures:
             except StoreUnavailable:
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
             except LeaseLost as error:
-                log.info("%s", error)
+                about(log, job_id, None).info("%s", error)
                 return False
             else:
                 return True

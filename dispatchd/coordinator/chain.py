@@ -75,12 +75,17 @@ class Chain:
         ]
 
 
+def coordinator_key_path(database: Path) -> Path:
+    """Where the key lies under which a database's receipts are chained."""
+    return database.with_name(f"{database.stem}-coordinator-key.json")
+
+
 async def open_chain(store: ChainStore, database: Path) -> Chain:
     """The chain in a database, with the key beside it; a new chain gets a new key.
 
     Raises `Unusable` where the key is not there, is another's, or can be read by others.
     """
-    path = database.with_name(f"{database.stem}-coordinator-key.json")
+    path = coordinator_key_path(database)
     file = KeyFile(path, "coordinator", "choose another --data-dir")
     owner = await store.owner()
     if owner is None:

@@ -3,7 +3,7 @@
 import contextlib
 import heapq
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -24,6 +24,7 @@ from dispatchd.core.errors import (
     NotFound,
     PaymentRefused,
     Stopping,
+    StoreUnavailable,
     TooMany,
 )
 from dispatchd.core.job import ENDED, Job, JobFilter, JobType, millis
@@ -95,6 +96,14 @@ class Coordinator:
         stopping = [str(Stopping())] if self._matching.stopping else []
         others = [self._jobs.problem, self._intake.problem]
         return stopping + [problem for problem in others if problem is not None]
+
+    async def checks(self) -> dict[str, str | None]:
+        """What must hold for jobs to be taken: each check, and why it fails if it does."""
+        return {
+            "store": await _problem(self._jobs.check()),
+            "migrations": await _problem(self._jobs.check_version()),
+            "draining": str(Stopping()) if self._matching.stopping else None,
+        }
 
     def stop(self) -> None:
         """From now on no job is taken and none is given out; those that run go on."""
@@ -235,3 +244,11 @@ class Coordinator:
     async def pairings_of(self, user_id: str) -> list[Pairing]:
         """The workers that a user is paired with."""
         return await self._trust.pairings_of(user_id)
+
+
+async def _problem(check: Awaitable[None]) -> str | None:
+    try:
+        await check
+    except StoreUnavailable as error:
+        return str(error)
+    return None

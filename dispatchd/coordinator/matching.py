@@ -18,7 +18,8 @@ from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease, millis
+from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease, millis
+from dispatchd.core.joblog import about
 from dispatchd.core.limits import Limits
 from dispatchd.core.standing import Grade
 from dispatchd.feed import Feed
@@ -69,6 +70,11 @@ class Matching:
     def lanes(self) -> list[Lane]:
         """The lanes in which jobs may be waiting."""
         return list(self._lanes | self._changed)
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait."""
+        return self._queued
 
     def job_waits(self, lane: Lane) -> None:
         """Rings: a job of that lane has come, or may be offered again."""
@@ -133,7 +139,9 @@ class Matching:
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
         offer = Offer(seat, job_types)
-        seat.offered |= job_types
+        if not job_types <= seat.offered:
+            seat.offered |= job_types
+            self._feed.journal.crowd_changed()
         self._place_is_free(offer)
         try:
             return await offer.assignment
@@ -153,6 +161,7 @@ class Matching:
 
     def trusted(self, seat: Seat) -> None:
         """A worker may now take jobs that it could not take before."""
+        self._feed.journal.crowd_changed()
         self._fresh.extend(seat.offers)
         self._ring.set()
 
@@ -186,6 +195,7 @@ class Matching:
         offers = list(seat.offers)
         self.withdraw(seat)
         seat.grade = graded
+        self._feed.journal.crowd_changed()
         for offer in offers:
             self._place_is_free(offer)
 
@@ -306,14 +316,14 @@ class Matching:
         leased = granted.leased
         if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
             offer.assignment.set_result(offer.seat.hold(leased).assignment)
-            self._feed.status(leased.id, leased.attempt, JobStatus.ASSIGNED)
+            self._feed.assigned(leased)
             return
         try:
             await self._store.put_back(Lease(leased.id, leased.attempt), granted.job)
         except LeaseLost:
             return  # its worker has come back on another connection, and has been dealt with
         except StoreUnavailable as error:
-            log.warning("job %s waits for its lease to run out: %s", leased.id, error)
+            about(log, leased.id, leased.attempt).warning("waits for its lease to end: %s", error)
             return
         self.job_returns(granted.job.lane)
 

@@ -18,6 +18,7 @@ from dispatchd.coordinator.one_by_one import Line, OneByOne
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import FacilitatorAway, PaymentRefused
 from dispatchd.core.job import Job, Millis, millis
+from dispatchd.core.joblog import wordless
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import AuthorizationKey, Offer, Payment, PaymentState, Reason
 from dispatchd.payment import Facilitator
@@ -76,8 +77,8 @@ class Till:
                 await self._look()
             except FacilitatorAway as error:
                 log.warning("%s", error)
-            except Exception:  # a look must never end the node
-                log.exception("looking at the facilitator broke")
+            except Exception as error:
+                log.exception("looking at the facilitator broke", exc_info=wordless(error))
                 self.problem = "Looking at the facilitator broke; the node's log says more."
             await self._clock.sleep(_LOOK_SECONDS)
 

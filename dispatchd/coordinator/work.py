@@ -31,6 +31,7 @@ from dispatchd.core.job import (
     JobType,
     Lease,
 )
+from dispatchd.core.joblog import about, code_in
 from dispatchd.core.limits import Limits
 from dispatchd.core.receipt import verify
 from dispatchd.core.record import Blame
@@ -42,6 +43,7 @@ from dispatchd.store import JobStore, RecordStore
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled"
+MISSING_RECEIPT = "missing_receipt"
 _REASON_CHARS_MAX = 200
 
 
@@ -134,6 +136,7 @@ class Work:
             raise
         seat.drop(held)
         self._judge(seat, seat.standing.with_success())
+        self._feed.journal.attempt_ended(held.job, None)
         if held.job.payment_ref is not None:
             await self._finished_paid(lease.job_id)
             return
@@ -227,7 +230,8 @@ class Work:
                     await self.end(seat, held, WORKER_GONE)
                 except StoreUnavailable:
                     seat.drop(held)
-                    log.warning("job %s is tried again once its lease runs out", held.job.id)
+                    job = held.job
+                    about(log, job.id, job.attempt).warning("is tried again once its lease ends")
 
     def counted(self) -> AbstractContextManager[None]:
         """What is done in it is waited for by `let_finish`."""
@@ -275,7 +279,7 @@ class Work:
         try:
             await self._jobs.put_back(held.lease, held.job)
         except (LeaseLost, StoreUnavailable) as error:
-            log.info("job %s is not put back: %s", held.job.id, error)
+            about(log, held.job.id, held.job.attempt).info("is not put back: %s", error)
 
     async def try_again(self, job: Job, fault: Fault, *, counts: bool) -> None:
         """Puts a leased job back or fails it; one that was quicker elsewhere is left alone.
@@ -288,7 +292,8 @@ class Work:
         decision = after_fault(job, fault, now, limits, others_online=others)
         judge = partial(strikes_after, job=job, fault=fault, now=now, limits=limits)
         lease, blamed = Lease(job.id, job.attempt), Blamed(fault.blame, judge) if counts else None
-        log.info("job %s attempt %d failed: %s", job.id, job.attempt, fault.reason)
+        about(log, job.id, job.attempt).info("failed: %s", code_in(fault.reason))
+        self._feed.journal.attempt_ended(job, fault)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
@@ -298,7 +303,7 @@ class Work:
             self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
-        self._feed.status(job.id, job.attempt, JobStatus.PENDING)
+        self._feed.returned(job, fault.reason)
         self._matching.job_returns(decision.job.lane)
 
     def _blame(self, job: Job, standing: Standing | None) -> None:

@@ -49,6 +49,9 @@ class JobStatus(StrEnum):
     FAILED = "failed"
 
 
+Kind = tuple[JobType, Tier]
+"""What a price depends on."""
+
 MOVES = MappingProxyType(
     {
         JobStatus.PENDING: frozenset({JobStatus.ASSIGNED, JobStatus.FAILED}),
@@ -138,6 +141,11 @@ class Job(Struct, frozen=True, kw_only=True):
     payment_ref: str | None = None
     end_by: Millis | None = None
     settling: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """Its type and tier."""
+        return self.job_type, self.tier
 
     @property
     def lane(self) -> Lane:

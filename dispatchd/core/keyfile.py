@@ -54,8 +54,13 @@ class KeyFile(Struct, frozen=True):
             os.fsync(file.fileno())
         fresh.replace(self.path)
 
+    @property
+    def shared(self) -> bool:
+        """Whether others on this machine can read it; raises `OSError`."""
+        return sys.platform != "win32" and bool(self.path.stat().st_mode & _OTHERS)
+
     def _refuse_if_shared(self) -> None:
-        if sys.platform != "win32" and self.path.stat().st_mode & _OTHERS:
+        if self.shared:
             raise Unusable(
                 f"Others on this machine can read the {self.whose} key {self.path}."
                 f" Run: chmod 600 '{self.path}'"

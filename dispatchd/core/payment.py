@@ -10,6 +10,10 @@ SOLANA = "solana"
 """The namespace of Solana's clusters in CAIP-2."""
 
 
+PAYMENT_FAILED = "payment_failed"
+"""The error of a job whose money did not move."""
+
+
 class Reason(StrEnum):
     """The codes with which a payment is refused, as published x402 clients know them."""
 

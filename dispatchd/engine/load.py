@@ -6,6 +6,7 @@ from dispatchd.engine.batch.batcher import Batcher
 from dispatchd.engine.batch.load import is_prepared, open_batcher
 from dispatchd.engine.generate import TextModel, load_text_model
 from dispatchd.engine.machine import compute_threads
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 
 LanguageModel = TextModel | Batcher
 
@@ -13,13 +14,15 @@ _BATCHED_SLOTS = 16
 _PLAIN_SLOTS = 1
 
 
-def load_language_model(folder: Path, *, threads: int, slots: int) -> LanguageModel:
+def load_language_model(
+    folder: Path, *, threads: int, slots: int, observer: EngineObserver = UNOBSERVED
+) -> LanguageModel:
     """The batcher for a prepared model, on all cores; for other graphs one thread a generation.
 
     `threads` is for each of those generations. Unusable if the folder cannot be run.
     """
     if is_prepared(folder):
-        return open_batcher(folder, threads=compute_threads(), slots=slots)
+        return open_batcher(folder, threads=compute_threads(), slots=slots, observer=observer)
     return load_text_model(folder, threads=threads)
 
 

@@ -33,6 +33,11 @@ def adds_bytes_whole() -> bool:
     return platform.machine().lower() not in _X86 or bool(_features() & _VNNI)
 
 
+def has_quick_kernels() -> bool:
+    """Whether the processor has what the quicker kernels need: AVX2, where it is of x86."""
+    return platform.machine().lower() not in _X86 or "avx2" in _features()
+
+
 def compute_threads() -> int:
     """Threads for one step: the cores that this process may use, a core's second thread apart."""
     available = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

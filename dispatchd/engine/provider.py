@@ -23,13 +23,21 @@ def devices() -> list[Device]:
 def working_device() -> Device:
     """The device that a graph really runs on here: tried, where there is a GPU, not guessed."""
     for device in devices()[:-1]:
-        # with onnx, which nothing else needs at run time
-        graphs = import_module("dispatchd.engine.batch.graphs")
-        try:
-            return open_graph(graphs.copies(1, "float32"), device).device
-        except Exception as error:  # noqa: BLE001 # ONNX Runtime has no error of its own for this
-            log.warning("the GPU is not used: %s", error)
+        if (reason := why_not(device)) is None:
+            return device
+        log.warning("the GPU is not used: %s", reason)
     return "cpu"
+
+
+def why_not(device: Device) -> str | None:
+    """Why graphs cannot run on a device here: tried, not guessed; None where they can."""
+    # with onnx, which nothing else needs at run time
+    graphs = import_module("dispatchd.engine.batch.graphs")
+    try:
+        found = open_graph(graphs.copies(1, "float32"), device).device
+    except Exception as error:  # noqa: BLE001 # ONNX Runtime has no error of its own for this
+        return str(error)
+    return None if found == device else f"ONNX Runtime ran a graph on the {found} instead"
 
 
 def on_best_device(begin: Callable[[Device], T], tried: Sequence[Device]) -> T:

@@ -15,6 +15,7 @@ from dispatchd.engine.catalog import ModelCard, describe, find, is_embedded, pla
 from dispatchd.engine.folder import check_folder
 from dispatchd.engine.library import Library
 from dispatchd.engine.load import LanguageModel, load_language_model
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.prepare.architecture import read_architecture
 from dispatchd.engine.prepare.manifest import Manifest, Precision, read_manifest, verify
@@ -62,7 +63,13 @@ def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) 
 
 
 def open_wanted(
-    library: Library, wanted: Wanted, progress: Progress, *, threads: int, slots: int
+    library: Library,
+    wanted: Wanted,
+    progress: Progress,
+    *,
+    threads: int,
+    slots: int,
+    observer: EngineObserver = UNOBSERVED,
 ) -> LanguageModel:
     """The model, ready to run; Unusable if it cannot be had after all.
 
@@ -75,8 +82,8 @@ def open_wanted(
         preparing.prepare_copy(library, wanted.weights, wanted.folder, wanted.precision, heard)
     if is_prepared(wanted.folder):
         manifest = read_manifest(wanted.folder)
-        verify(wanted.folder, manifest, progress, _remedy(library, wanted, manifest))
-    return load_language_model(wanted.folder, threads=threads, slots=slots)
+        verify(wanted.folder, manifest, progress, remedy_of(library, wanted, manifest))
+    return load_language_model(wanted.folder, threads=threads, slots=slots, observer=observer)
 
 
 def _telling(name: str, progress: Progress) -> Progress:
@@ -125,7 +132,8 @@ def _weights_of(library: Library, card: ModelCard, asked: Precision) -> ModelCar
     return replace(describe(source), name=card.name, repo=card.repo, revision=card.revision)
 
 
-def _remedy(library: Library, wanted: Wanted, manifest: Manifest) -> str:
+def remedy_of(library: Library, wanted: Wanted, manifest: Manifest) -> str:
+    """What to do where a prepared model's files are broken."""
     if not library.holds(wanted.folder):
         return "prepare the model again"
     if wanted.folder.parent == library.copies.home:

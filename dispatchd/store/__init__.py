@@ -15,11 +15,12 @@ from dispatchd.core.job import (
     IdempotencyKey,
     Job,
     JobFilter,
+    Kind,
     Lane,
     Lease,
     Millis,
 )
-from dispatchd.core.payment import AuthorizationKey, Payment
+from dispatchd.core.payment import AuthorizationKey, Payment, PaymentState
 from dispatchd.core.standing import Blamed, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 
@@ -66,6 +67,10 @@ class JobStore(Protocol):
 
     async def check(self) -> None:
         """Raises `StoreUnavailable` where the store cannot be written to at the moment."""
+        ...
+
+    async def check_version(self) -> None:
+        """Raises `StoreUnavailable` where the store is not of the version that is known here."""
         ...
 
     async def get(self, job_id: str) -> Job | None:
@@ -145,8 +150,8 @@ class JobStore(Protocol):
         """Pending jobs that must have ended by now."""
         ...
 
-    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
-        """Fails the pending jobs of a lane that were committed before a moment; their ids."""
+    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> dict[str, Kind]:
+        """Fails the pending jobs of a lane that were committed before a moment; what they were."""
         ...
 
 
@@ -203,6 +208,10 @@ class PaymentStore(Protocol):
 
         What was being verified is dropped, what was being captured is due now, and may have moved.
         """
+        ...
+
+    async def count(self) -> dict[PaymentState, int]:
+        """How many payments there are in each state."""
         ...
 
     async def must_pay_first(self, payer: str) -> bool:

@@ -15,6 +15,7 @@ from dispatchd.engine.batch import Listener
 from dispatchd.engine.batch.batcher import Batcher, Ticket
 from dispatchd.engine.generate import Generation, GenerationStream
 from dispatchd.engine.load import LanguageModel
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver, Stopwatch
 from dispatchd.engine.request import TextRequest
 from dispatchd.worker import Output
 from dispatchd.worker.llm_payload import read_request
@@ -31,8 +32,11 @@ class LlmExecutor:
     A batcher runs them all on its own thread, another model each on one of these threads.
     """
 
-    def __init__(self, model: LanguageModel, parallel: int) -> None:
+    def __init__(
+        self, model: LanguageModel, parallel: int, observer: EngineObserver = UNOBSERVED
+    ) -> None:
         self._model = model
+        self._observer = observer
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="engine")
 
     def close(self) -> None:
@@ -56,14 +60,16 @@ class LlmExecutor:
 
     async def generate(self, request: TextRequest) -> AsyncGenerator[str | Generation]:
         """Yields text as it is generated, then one Generation; closing it stops the engine."""
-        pump = _Pump()
+        pump = _Pump(self._observer)
         stop = self._begin(request, pump)
         try:
             async for text in pump.pieces():
                 yield text
         finally:
             stop()
-        yield pump.generation()
+        generation = pump.generation()
+        self._observer.generated(generation.prompt_tokens, generation.completion_tokens)
+        yield generation
 
     def _begin(self, request: TextRequest, pump: "_Pump") -> Stop:
         loop = asyncio.get_running_loop()
@@ -141,8 +147,9 @@ def _listen(generation: GenerationStream, listener: Listener) -> None:
 class _Pump:
     """`Listener` that carries pieces to the event loop; those that meet are joined."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: EngineObserver) -> None:
         self._loop = asyncio.get_running_loop()
+        self._watch = Stopwatch(observer)
         self._lock = threading.Lock()
         self._pieces: list[str] = []
         self._outcome: Generation | Exception | None = None
@@ -166,6 +173,7 @@ class _Pump:
 
     def give(self, piece: str) -> None:
         """From the engine's thread."""
+        self._watch.text()
         with self._lock:
             self._pieces.append(piece)
             first = len(self._pieces) == 1

@@ -10,6 +10,7 @@ from dispatchd.core.clock import Clock, iso
 from dispatchd.core.ecma import ecma_json
 from dispatchd.core.errors import BadReceipt, ExecutionFailed, LeaseLost, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
+from dispatchd.core.joblog import about, code_in, wordless
 from dispatchd.core.keys import KeyPair
 from dispatchd.core.receipt import complete
 from dispatchd.worker import Executor, Output, WorkSource
@@ -47,18 +48,18 @@ class Worker:
             try:
                 await self._do(assignment)
             except LeaseLost:
-                log.info("job %s: no longer ours, dropped", assignment.lease.job_id)
+                _about(assignment.lease).info("no longer ours, dropped")
 
     async def _do(self, assignment: Assignment) -> None:
         started = self._clock.now()
         outcome = await self._outcome(assignment)
         seconds = (self._clock.now() - started) / 1000
-        job_id = assignment.lease.job_id
         await self._hand_in(assignment.lease, outcome)
+        here = _about(assignment.lease)
         if isinstance(outcome, Fault):
-            log.info("job %s failed after %.1f s: %s", job_id, seconds, outcome.reason)
+            here.info("failed after %.1f s: %s", seconds, code_in(outcome.reason))
         else:
-            log.info("job %s (%s) done in %.1f s", job_id, assignment.job_type, seconds)
+            here.info("%s done in %.1f s", assignment.job_type, seconds)
 
     async def _outcome(self, assignment: Assignment) -> Completion | Fault:
         try:
@@ -68,8 +69,8 @@ class Worker:
             return Fault(error.reason, final=error.final)
         except LeaseLost:
             raise
-        except Exception:
-            log.exception("job %s: the executor broke", assignment.lease.job_id)
+        except Exception as error:  # noqa: BLE001 - a bug in the executor fails its job alone
+            _about(assignment.lease).exception("the executor broke", exc_info=wordless(error))
             return Fault("internal_error")
         now = iso(self._clock.now())
         return complete(self._key, assignment.lease.job_id, text, now, assignment.payment_ref)
@@ -111,5 +112,9 @@ class Worker:
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
                 continue
             except BadReceipt:
-                log.exception("job %s: our receipt was refused", lease.job_id)
+                _about(lease).exception("our receipt was refused")
             return
+
+
+def _about(lease: Lease) -> logging.LoggerAdapter[logging.Logger]:
+    return about(log, lease.job_id, lease.attempt)

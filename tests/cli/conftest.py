@@ -18,7 +18,7 @@ class Started:
 
     def __init__(self) -> None:
         self.config: Any = None
-        self.log_level: str | None = None
+        self.logs: tuple[str, str] | None = None
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     def keep_config(config: object, *_: object) -> None:
         kept.config = config
 
-    def keep_level(level: str) -> None:
-        kept.log_level = level
+    def keep_logs(level: str, form: str) -> None:
+        kept.logs = level, form
 
     for name, entry in (("run", "run_node"), ("worker", "run_worker")):
         module = importlib.import_module(f"dispatchd.cli.{name}")
         monkeypatch.setattr(module, entry, keep_config)
         monkeypatch.setattr(module, "run_until_stopped", lambda start: start(None))
-        monkeypatch.setattr(module, "log_to_stderr", keep_level)
+        monkeypatch.setattr(module, "log_to_stderr", keep_logs)
     return kept
 
 

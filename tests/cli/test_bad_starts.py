@@ -385,6 +385,7 @@ def test_a_node_that_cannot_sell(
         (("run", "--testnet", "--classifier", "oracle"), "oracle"),
         (("worker", "--classifier", ""), "--classifier"),
         (("run", "--testnet", "--log-level", "loud"), "--log-level"),
+        (("run", "--testnet", "--log-format", "xml"), "--log-format"),
         (("run", "--testnet", "--no-such-flag"), "--no-such-flag"),
         (("run", "--testnet", "--port"), "--port"),
         (("run", "--testnet", "--limit", "faults_max"), "--limit"),

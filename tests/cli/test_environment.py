@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "--limit": ("faults_max=7", "faults_max=9"),
     "--grace": ("1.5", "0"),
     "--log-level": ("debug", "error"),
+    "--log-format": ("json", "JSON"),
     "--coordinator": ("http://10.0.0.1:4010", "https://example.org"),
     "--capability": ("llm", "task"),
     "--provider-type": ("seeker", "SEEKER"),
@@ -49,7 +50,7 @@ NAMES_OF_THE_NETWORK = {
     },
     "worker": {"COORDINATOR_URL", "WORKER_KEY_PATH", "TRUST_PAIRING_CODE"},
 }
-Outcome = tuple[object, str | None]
+Outcome = tuple[object, tuple[str, str] | None]
 Outcomes = Callable[..., Outcome]
 
 
@@ -73,7 +74,7 @@ def outcome(invoke: Invoke, started: Started) -> Outcomes:
         testnet = ("--testnet",) if command == "run" else ()
         result = invoke(command, *testnet, *arguments, **environment)
         assert result.exit_code == 0, result.output
-        return started.config, started.log_level
+        return started.config, started.logs
 
     return of
 

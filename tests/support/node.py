@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from dispatchd.api.access import KeyRules
-from dispatchd.api.app import Edge, Market
+from dispatchd.api.app import Edge, Instruments, Market
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
+from dispatchd.metrics.metrics import Metrics
+from dispatchd.metrics.state import Scene
 from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
 from tests.support.clock import FakeClock
@@ -86,18 +88,24 @@ async def running_node(
     """A coordinator without a worker of its own. Its sweep runs only in `pass_time`."""
     limits = limits or Limits()
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(open_sqlite(database))
+        metrics = Metrics()
+        commits = metrics.commits_of(MONAD.caip2)
+        store = await opened.enter_async_context(open_sqlite(database, commits))
         shop, market = None, Market()
         if opening is not None:
             shop = await opened.enter_async_context(opening(store, clock, limits))
             market = shop.market
         chain = await open_chain(store.chain, database)
-        parts = Coordination.over(store, chain, clock, limits, shop)
+        journal = metrics.jobs_of(MONAD.caip2, clock)
+        parts = Coordination.over(store, chain, clock, limits, shop, (journal,))
+        scene = Scene(MONAD.caip2, parts.seats, parts.matching)
+        metrics.show(scene, None if shop is None else store.payments)
         await parts.prepare()
         edge = Edge(
             *(parts.coordinator, parts.admission, parts.work, chain, MONAD, clock, limits, market),
             rules or KeyRules(),
             public_host,
+            Instruments(metrics.text),
         )
         tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
         try:

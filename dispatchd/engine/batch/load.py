@@ -20,6 +20,7 @@ from dispatchd.engine.chat import compile_template
 from dispatchd.engine.cuda import find_gpu
 from dispatchd.engine.folder import ModelFolder, read_folder
 from dispatchd.engine.machine import cpu_features, memory_bytes
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.prepare.manifest import DATA_NAME, FILE_NAME, Manifest, read_manifest
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.provider import devices, on_best_device
@@ -42,6 +43,7 @@ def open_batcher(
     slots: int,
     pool_bytes_max: int | None = None,
     on_device: bool | None = None,
+    observer: EngineObserver = UNOBSERVED,
 ) -> Batcher:
     """The folder's model, loaded and proven by a step; Unusable if it cannot be.
 
@@ -70,7 +72,7 @@ def open_batcher(
     return Batcher(
         model,
         encoder,
-        Turns(stepper, pool),
+        Turns(stepper, pool, observer=observer),
         context_tokens=pool.tokens,
         determinism=_determinism(manifest, session),
     )

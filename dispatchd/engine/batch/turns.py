@@ -10,6 +10,7 @@ from dispatchd.engine.batch.schedule import CHUNK_TOKENS, chunk_end, next_reader
 from dispatchd.engine.batch.seating import Seating
 from dispatchd.engine.batch.sequence import Sequence
 from dispatchd.engine.batch.stepper import Stepper
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.sampling import Ranked, Scores
 
 
@@ -17,8 +18,13 @@ class Turns:
     """All sequences, and the steps that move them on; for one thread."""
 
     def __init__(
-        self, stepper: Stepper, pool: Pool, now_seconds: Callable[[], float] = monotonic
+        self,
+        stepper: Stepper,
+        pool: Pool,
+        now_seconds: Callable[[], float] = monotonic,
+        observer: EngineObserver = UNOBSERVED,
     ) -> None:
+        self._observer = observer
         self._stepper = stepper
         self._now_seconds = now_seconds
         self._pool = pool
@@ -102,6 +108,7 @@ class Turns:
             row.length += 1
             _advance(row, its_scores)
         self._seating.drop([row for row in rows if row.over])
+        self._observer.stepped(len(scores))
 
 
 def _advance(sequence: Sequence, scores: Scores | Ranked) -> None:

@@ -96,7 +96,7 @@ def cannot_use(path: Path, error: Exception) -> str:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    present = _user_version(db)
+    present = user_version(db)
     migrations = _migrations()
     newest = NEWEST_VERSION
     if present > newest:
@@ -112,14 +112,15 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
 
 def refuse_newer(db: sqlite3.Connection) -> None:
     """Raises `StoreUnavailable` where another program has changed the file's version meanwhile."""
-    version = _user_version(db)
+    version = user_version(db)
     if version != NEWEST_VERSION:
         raise StoreUnavailable(
             f"The database is of version {version} now, but this dispatchd knows {NEWEST_VERSION}."
         )
 
 
-def _user_version(db: sqlite3.Connection) -> int:
+def user_version(db: sqlite3.Connection) -> int:
+    """The version of the schema that the file is of; 0 for an empty one."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
 

@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 from dispatchd.core.errors import LeaseLost, StoreUnavailable
@@ -16,6 +17,9 @@ from dispatchd.store.sqlite.connection import Connection, refuse_newer
 _T = TypeVar("_T")
 Operation = Callable[[sqlite3.Connection], Any]
 Serve = Callable[[sqlite3.Connection, list[Any]], list[Any]]
+
+Flushed = Callable[[int, float], None]
+"""Is told how many operations a group had, and how many seconds it took."""
 
 OPERATIONS_PER_GROUP_MAX = 1024
 
@@ -35,7 +39,15 @@ class Bulk:
 class Grouped:
     """One connection, and those who wait for it in the order of their coming."""
 
-    def __init__(self, connection: Connection, serve: Serve) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        serve: Serve,
+        flushed: Flushed | None = None,
+        now_seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        self._flushed = flushed
+        self._now_seconds = now_seconds
         self._connection = connection
         self._serve = serve
         self._waiting: list[tuple[Operation | Bulk, asyncio.Future[Any]]] = []
@@ -88,6 +100,7 @@ class Grouped:
 
     async def _serve_group(self, group: list[tuple[Any, asyncio.Future[Any]]]) -> None:
         operations = [operation for operation, _ in group]
+        began = self._now_seconds()
         try:
             outcomes = await self._connection.call(lambda db: self._serve(db, operations))
             self.problem = None
@@ -96,6 +109,8 @@ class Grouped:
             outcomes = [error] * len(group)
         except Exception as error:  # noqa: BLE001 - a bug in one operation, told to all of its group
             outcomes = [error] * len(group)
+        if self._flushed is not None:
+            self._flushed(len(group), self._now_seconds() - began)
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.done():
                 continue

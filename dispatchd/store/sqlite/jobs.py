@@ -17,15 +17,19 @@ from dispatchd.core.job import (
     Job,
     JobFilter,
     JobStatus,
+    JobType,
+    Kind,
     Lane,
     Lease,
     Millis,
     Refusal,
+    Tier,
 )
 from dispatchd.core.payment import AuthorizationKey
 from dispatchd.core.standing import Blamed, Standing
 from dispatchd.store.sqlite import keys, payments
 from dispatchd.store.sqlite.completions import Finished, complete_free, complete_paid
+from dispatchd.store.sqlite.connection import refuse_newer
 from dispatchd.store.sqlite.groups import Grouped
 from dispatchd.store.sqlite.records import blame
 from dispatchd.store.sqlite.rows import chunks, value_rows
@@ -93,7 +97,7 @@ _FAIL = (
 )
 _FAIL_STRANDED = (
     "UPDATE jobs SET status = 'failed', error = ?"
-    " WHERE status = 'pending' AND lane = ? AND created_at <= ? RETURNING id"
+    " WHERE status = 'pending' AND lane = ? AND created_at <= ? RETURNING id, job_type, tier"
 )
 _COUNT_OPEN = (
     "SELECT count(*) FROM jobs WHERE user_id = ?"
@@ -169,6 +173,10 @@ class SqliteJobs:
         """Writes a row and reads it on the other connection."""
         await self._write(lambda db: db.execute(_CHECK).rowcount)
         await self._read(lambda db: db.execute(_CHECKED).fetchone())
+
+    async def check_version(self) -> None:
+        """Looks at what the file says of itself."""
+        await self._read(refuse_newer)
 
     async def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -282,11 +290,11 @@ class SqliteJobs:
         """Pending jobs that must have ended by now."""
         return await self._select("WHERE status = 'pending' AND end_by <= ? LIMIT ?", now, limit)
 
-    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> list[str]:
+    async def fail_stranded(self, lane: Lane, before: Millis, reason: str) -> dict[str, Kind]:
         """Fails the pending jobs of a lane that were committed before a moment."""
         values = (reason, lane.text, before)
         rows = await self._write(lambda db: db.execute(_FAIL_STRANDED, values).fetchall())
-        return [job_id for (job_id,) in rows]
+        return {job_id: (JobType(job_type), Tier(tier)) for job_id, job_type, tier in rows}
 
     async def _select(self, condition: str, *values: object) -> list[Job]:
         sql = f"{_SELECT} {condition}"

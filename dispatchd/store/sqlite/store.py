@@ -10,7 +10,7 @@ from msgspec import Struct
 from dispatchd.core.errors import Unusable
 from dispatchd.store.sqlite.chain import SqliteChain
 from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
-from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
+from dispatchd.store.sqlite.groups import Flushed, Grouped, Serve, reading, writing
 from dispatchd.store.sqlite.jobs import SqliteJobs
 from dispatchd.store.sqlite.ledger import SqliteLedger
 from dispatchd.store.sqlite.payments import SqlitePayments
@@ -32,12 +32,15 @@ class SqliteStore(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
-    """Opens the database file for this process alone; raises `Unusable` where that fails."""
+async def open_sqlite(path: Path, flushed: Flushed | None = None) -> AsyncIterator[SqliteStore]:
+    """Opens the database file for this process alone; raises `Unusable` where that fails.
+
+    `flushed` is told of every group of writes.
+    """
     lock = _lock(path)
     try:
         prepare(path)
-        async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
+        async with _grouped(path, writing, flushed) as writer, _grouped(path, reading) as reader:
             yield SqliteStore(
                 SqliteJobs(writer, reader),
                 SqliteTrust(writer, reader),
@@ -67,9 +70,11 @@ def _lock(path: Path) -> FileLock:
 
 
 @asynccontextmanager
-async def _grouped(path: Path, serve: Serve) -> AsyncIterator[Grouped]:
+async def _grouped(
+    path: Path, serve: Serve, flushed: Flushed | None = None
+) -> AsyncIterator[Grouped]:
     async with connect(path) as connection:
-        grouped = Grouped(connection, serve)
+        grouped = Grouped(connection, serve, flushed)
         try:
             yield grouped
         finally:

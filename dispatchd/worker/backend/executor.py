@@ -12,6 +12,7 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import Unusable
 from dispatchd.core.job import millis
 from dispatchd.core.limits import Limits
+from dispatchd.engine.observer import UNOBSERVED, EngineObserver, Stopwatch
 from dispatchd.engine.request import TextRequest
 from dispatchd.worker import Output
 from dispatchd.worker.backend.address import KEY_VARIABLE, BackendAddress
@@ -39,7 +40,15 @@ _OF_EVERY_JOB = frozenset({Trouble.AWAY, Trouble.BUSY, Trouble.KEY, Trouble.MISS
 class BackendExecutor:
     """`Executor` over one model of a backend; as many jobs at once as are begun."""
 
-    def __init__(self, server: Server, model: ListedModel, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self,
+        server: Server,
+        model: ListedModel,
+        clock: Clock,
+        limits: Limits,
+        observer: EngineObserver = UNOBSERVED,
+    ) -> None:
+        self._observer = observer
         self.model = model.id
         self.url = server.url
         self._server = server
@@ -52,13 +61,16 @@ class BackendExecutor:
         """Yields text as the backend sends it, then `{"text", "model", …}`."""
         request = read_request(payload, model=self.model, spare_seed=secrets.randbits(SEED_BITS))
         await self._gate.passed()
-        reading = Reading()
+        reading, watch = Reading(), Stopwatch(self._observer)
         async with self._asked(chat_body(request, self._model)) as reply:
             while not reading.complete and (chunk := await self._more(reply, reading)):
                 if text := reading.feed(chunk):
+                    watch.text()
                     yield text
             await _read_figures(reply, reading)
-        yield self._output(request, reading.told())
+        told = reading.told()
+        self._observer.generated(told.prompt_tokens or 0, told.completion_tokens)
+        yield self._output(request, told)
 
     @asynccontextmanager
     async def _asked(self, body: dict[str, Any]) -> AsyncIterator[Reply]:
@@ -127,12 +139,16 @@ async def _read_figures(reply: Reply, reading: Reading) -> None:
 
 @asynccontextmanager
 async def open_backend(
-    address: BackendAddress, wanted: str | None, clock: Clock, limits: Limits
+    address: BackendAddress,
+    wanted: str | None,
+    clock: Clock,
+    limits: Limits,
+    observer: EngineObserver = UNOBSERVED,
 ) -> AsyncIterator[BackendExecutor]:
     """An executor over the backend's model of that name, or its only one; raises `Unusable`."""
     async with connected(address) as server:
         model = choose(await _listed(server, clock, limits), wanted, server.url)
-        yield BackendExecutor(server, model, clock, limits)
+        yield BackendExecutor(server, model, clock, limits, observer)
 
 
 async def _listed(server: Server, clock: Clock, limits: Limits) -> list[ListedModel]:
