@@ -24,6 +24,7 @@ from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.users import Users
@@ -84,13 +85,14 @@ class Coordination(Struct, frozen=True):
     ) -> Self:
         """Builds the parts; with a shop, jobs are sold."""
         seats = Seats()
-        feed = Feed(limits.watchers_max)
+        recent = Recent(clock)
+        feed = Feed(limits.watchers_max, recent)
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits, owed)
         sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
-        intake = Intake(store.jobs, seats, matching, clock, limits, sales)
+        intake = Intake(store.jobs, seats, matching, feed, clock, limits, sales)
         coordinator = Coordinator(
             intake,
             store.jobs,
@@ -101,6 +103,7 @@ class Coordination(Struct, frozen=True):
             work,
             feed,
             Users(store.users, clock, limits),
+            recent,
             clock,
             limits,
         )

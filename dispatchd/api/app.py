@@ -18,7 +18,9 @@ from dispatchd.api.errors import guarded
 from dispatchd.api.gate import Gate, OpenGate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
+from dispatchd.api.network import NetworkRoutes
 from dispatchd.api.openai import OpenAiRoutes
+from dispatchd.api.page import PageRoutes, wants_html
 from dispatchd.api.receipts import ReceiptRoutes
 from dispatchd.api.status import StatusRoutes
 from dispatchd.api.stream import StreamRoutes
@@ -71,6 +73,7 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(work, clock, limits)
+        self._page = PageRoutes()
         view = JobView(coordinator, market.gate)
         access = Access(coordinator, rules)
         openai = OpenAiRoutes(coordinator, view, access, clock, limits, market.gate)
@@ -83,7 +86,9 @@ class Edge:
             TrustRoutes(coordinator, access, limits),
             ReceiptRoutes(coordinator, chain, access),
             UserRoutes(coordinator.users, access, chain.coordinator_key, limits),
+            NetworkRoutes(coordinator, access, network, market.gate, clock),
             self._status,
+            self._page,
             DocsRoutes(network),
             openai,
             *market.routes,
@@ -124,7 +129,10 @@ class Edge:
     async def _root(self, request: web.Request) -> web.StreamResponse:
         if web.WebSocketResponse().can_prepare(request):
             return await self._workers.serve(request)
-        return self._status.introduction()
+        page = wants_html(request)
+        reply = await self._page.page(request) if page else self._status.introduction()
+        reply.headers["Vary"] = "Accept"  # two things live at this address
+        return reply
 
 
 async def _listen(

@@ -37,7 +37,7 @@ class StatusRoutes:
 
     async def _workers(self, _: web.Request) -> web.Response:
         workers = await self._coordinator.workers()
-        return json_response({"workers": [_shown(seat, record) for seat, record in workers]})
+        return json_response({"workers": [worker_shown(seat, record) for seat, record in workers]})
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""
@@ -52,7 +52,8 @@ class StatusRoutes:
         )
 
 
-def _shown(seat: Seat, record: WorkerRecord) -> dict[str, object]:
+def worker_shown(seat: Seat, record: WorkerRecord) -> dict[str, object]:
+    """A connected worker as everybody may see it: its card, load and record."""
     card = seat.card
     return {
         "provider_pubkey": card.provider_pubkey,

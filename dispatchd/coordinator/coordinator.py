@@ -3,13 +3,17 @@
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
@@ -36,6 +40,17 @@ if TYPE_CHECKING:  # a node without payments loads nothing of them
 _CODE_BYTES = 3
 
 
+class Numbers(Struct, frozen=True):
+    """How much goes on: now, and since this process began (`completed`, `failed`)."""
+
+    workers_online: int
+    waiting: int
+    running: int
+    completed: int
+    failed: int
+    completed_in_last_minute: int
+
+
 class Coordinator:
     """Takes jobs and answers for them."""
 
@@ -50,6 +65,7 @@ class Coordinator:
         work: Work,
         feed: Feed,
         users: Users,
+        recent: Recent,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -62,6 +78,7 @@ class Coordinator:
         self._work = work
         self._feed = feed
         self.users = users
+        self.recent = recent
         self._clock = clock
         self._limits = limits
         self._guesses = Guesses(limits)
@@ -164,6 +181,27 @@ class Coordinator:
         seats = list(self._seats)
         records = await self._jobs.records([seat.key for seat in seats])
         return [(seat, records.get(seat.key, WorkerRecord())) for seat in seats]
+
+    @property
+    def numbers(self) -> Numbers:
+        """How much goes on at the moment."""
+        return Numbers(
+            workers_online=len(self._seats),
+            waiting=self._matching.queued,
+            running=len(self._seats.under_way),
+            completed=self.recent.completed,
+            failed=self.recent.failed,
+            completed_in_last_minute=self.recent.completed_in_last_minute,
+        )
+
+    def watcher(self) -> AbstractContextManager[None]:
+        """Counts somebody who watches the network for as long as the block runs; `TooMany`."""
+        return self._feed.watcher()
+
+    @property
+    def ending(self) -> bool:
+        """Whether whoever watches is to be let go, as the node stops."""
+        return self._feed.closed
 
     @property
     def models(self) -> list[str]:

@@ -31,6 +31,7 @@ from dispatchd.core.job import (
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import AuthorizationKey, Offer
 from dispatchd.core.prices import price
+from dispatchd.feed import Feed
 from dispatchd.scheduler import rank
 from dispatchd.store import JobStore
 
@@ -77,10 +78,12 @@ class Intake:
         jobs: JobStore,
         seats: Seats,
         matching: Matching,
+        feed: Feed,
         clock: Clock,
         limits: Limits,
         sales: Sales | None = None,
     ) -> None:
+        self._journal = feed.journal
         self._jobs = jobs
         self._seats = seats
         self._matching = matching
@@ -174,7 +177,10 @@ class Intake:
         if self._matching.stopping:
             raise Stopping
         if job.privacy is Privacy.PRIVATE and not self._seats.anyone_for(job.lane):
-            await self._jobs.add(replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code))
+            failed = replace(job, status=JobStatus.FAILED, error=NoTrustedWorker.code)
+            await self._jobs.add(failed)
+            self._journal.committed(job)
+            self._journal.ended(failed)
             raise NoTrustedWorker(job.id)
         if self._sales is not None:
             self._matching.refuse_if_full()
@@ -227,6 +233,8 @@ class Intake:
         open_max = self._limits.open_jobs_per_user_max
         payments_max = self._limits.open_payments_max
         job_id = await self._jobs.add(job, name, open_max, grant, paid_with, payments_max)
+        if job_id == job.id:
+            self._journal.committed(job)
         return Submitted(job_id, replayed=job_id != job.id)
 
     async def _replay(self, name: IdempotencyKey | None) -> Submitted | None:

@@ -18,7 +18,7 @@ from dispatchd.coordinator.seats import Held, Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobStatus, JobType, Lane, Lease, millis
+from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease, millis
 from dispatchd.core.limits import Limits
 from dispatchd.feed import Feed
 from dispatchd.scheduler import grant, may_offer
@@ -68,6 +68,11 @@ class Matching:
     def lanes(self) -> list[Lane]:
         """The lanes in which jobs may be waiting."""
         return list(self._lanes | self._changed)
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait."""
+        return self._queued
 
     def job_waits(self, lane: Lane) -> None:
         """Rings: a job of that lane has come, or may be offered again."""
@@ -132,7 +137,9 @@ class Matching:
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Offers a place and waits until a job is assigned to it."""
         offer = Offer(seat, job_types)
-        seat.offered |= job_types
+        if not job_types <= seat.offered:
+            seat.offered |= job_types
+            self._feed.journal.crowd_changed()
         self._place_is_free(offer)
         try:
             return await offer.assignment
@@ -273,7 +280,7 @@ class Matching:
         leased = granted.leased
         if not (offer.assignment.done() or offer.seat.left.is_set() or self.stopping):
             offer.assignment.set_result(_assignment(offer.seat.hold(leased)))
-            self._feed.status(leased.id, leased.attempt, JobStatus.ASSIGNED)
+            self._feed.assigned(leased)
             return
         try:
             await self._store.put_back(Lease(leased.id, leased.attempt), granted.job)

@@ -114,7 +114,9 @@ class Sweep:
             if now - alone_since >= patience and not self._seats.anyone_for(lane):
                 failed = await self._jobs.fail_stranded(lane, now - patience, _reason(lane))
                 self._matching.leave_queue(len(failed))
-                for job_id in self._feed.watched(failed):
+                watched = self._feed.watched(failed)
+                self._feed.journal.stranded({*failed} - {*watched}, _reason(lane))
+                for job_id in watched:
                     if (job := await self._jobs.get(job_id)) is not None:
                         self._feed.ended(job)
         self._seats.forget_left(now - patience)

@@ -92,6 +92,7 @@ class Work:
             self._vacate(former)
         seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
         self._seats.add(seat)
+        self._feed.journal.crowd_changed()
         try:
             with self._moving.counted():
                 await self._settle_in(seat, active_jobs)
@@ -295,7 +296,7 @@ class Work:
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
             return
-        self._feed.status(job.id, job.attempt, JobStatus.PENDING)
+        self._feed.returned(job, fault.reason)
         self._matching.job_returns(decision.job.lane)
 
     def _vacate(self, seat: Seat) -> None:
@@ -303,6 +304,7 @@ class Work:
         self._seats.remove(seat, self._clock.now())
         self._matching.withdraw(seat)
         seat.left.set()
+        self._feed.journal.crowd_changed()
 
 
 class SeatedWorker:

@@ -7,14 +7,30 @@ from pathlib import Path
 import pytest
 
 from dispatchd.coordinator.intake import Order
+from dispatchd.coordinator.recent import Recent
 from dispatchd.core.errors import NotFound, TooMany
 from dispatchd.core.job import Fault, Job, JobStatus, JobType, Lease, Privacy, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
 from dispatchd.feed import Feed
 from tests.coordinator.world import World
+from tests.support.clock import FakeClock
 
 TASK = Order(JobType.TASK, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
+
+
+def job(job_id: str, attempt: int) -> Job:
+    return Job(
+        id=job_id,
+        job_type=TASK.job_type,
+        tier=TASK.tier,
+        privacy=TASK.privacy,
+        user_id=TASK.user_id,
+        payload=TASK.payload,
+        created_at=0,
+        rank=0,
+        attempt=attempt,
+    )
 
 
 @pytest.fixture
@@ -60,7 +76,7 @@ async def ended(world: World) -> None:
 
 
 async def test_news_ring_for_their_own_job_alone() -> None:
-    feed = Feed(9)
+    feed = Feed(9, Recent(FakeClock()))
     with feed.watching("a") as first, feed.watching("a") as second, feed.watching("b") as other:
         feed.progress(Lease("a", 1), "text")
         assert [ring.is_set() for _, ring in (first, second, other)] == [True, True, False]
@@ -71,7 +87,7 @@ async def test_news_ring_for_their_own_job_alone() -> None:
 
 
 async def test_no_more_watchers_than_allowed_and_each_is_given_back() -> None:
-    feed = Feed(2)
+    feed = Feed(2, Recent(FakeClock()))
     with feed.watching("a"), feed.watching("b"):
         with pytest.raises(TooMany), feed.watching("c"):
             pass
@@ -85,16 +101,16 @@ async def test_no_more_watchers_than_allowed_and_each_is_given_back() -> None:
 
 
 async def test_text_is_kept_for_late_watchers_while_its_attempt_runs_and_no_longer() -> None:
-    feed = Feed(2)
+    feed = Feed(2, Recent(FakeClock()))
     feed.progress(Lease("a", 1), "one ")
     feed.progress(Lease("a", 1), "two")
     with feed.watching("a") as (live, _):
         assert (live.text, live.attempt, live.status) == ("one two", 1, JobStatus.RUNNING)
-        feed.status("a", 1, JobStatus.PENDING)
+        feed.returned(job("a", 1), "lost")
         assert live.text == ""
         feed.progress(Lease("a", 2), "again")
         assert (live.text, live.attempt) == ("again", 2)
-    feed.status("a", 2, JobStatus.PENDING)
+    feed.returned(job("a", 2), "lost")
     assert feed._live == {}
 
 
