@@ -26,7 +26,7 @@ LINES = (
     "It broke after two days.",
     "Not bad at all, and quick.",
 )
-QUESTIONS = ("What is a blockchain?", "What is a hash function?", "Name three colours.")
+QUESTIONS = ("What is a blockchain?", "What is a public key?", "What is a hash function?")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ const VIEWS = {
   money: ["Money", moneyView],
   job: ["Job", jobView],
 };
-const UNLISTED = "job";
+const UNDER = { job: "jobs" };
 const TICK_MILLIS = 1000;
 
 const $ = (id) => document.getElementById(id);
@@ -69,7 +69,7 @@ function navigate() {
   shown = made.get(wanted);
   $("main").replaceChildren(shown.node);
   for (const [each, link] of links) {
-    if (each === wanted) link.setAttribute("aria-current", "page");
+    if (each === (UNDER[wanted] || wanted)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   scrollTo(0, 0);
@@ -79,7 +79,7 @@ function navigate() {
 
 const links = new Map();
 for (const [name, [label]] of Object.entries(VIEWS)) {
-  if (name === UNLISTED) continue;
+  if (name in UNDER) continue;
   const link = el("a", { href: `#${name}`, hidden: name === "money" }, label);
   links.set(name, link);
   $("nav").append(link);

@@ -5,7 +5,7 @@ import { seconds } from "./format.js";
 
 const STEP = 5;
 const WINDOW = 900;
-const HEIGHT = 150;
+const HEIGHT = 140;
 const PER_MINUTE = 12;
 const TYPES = ["LLM_INFER", "TASK"];
 
@@ -55,7 +55,7 @@ class Chart {
         cursor: { show: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 0.001) * 1.1] } },
         axes: [
-          { ...axis, space: 70, values: (_, ticks) => ticks.map(clock) },
+          { ...axis, space: 70, size: 24, values: (_, ticks) => ticks.map(clock) },
           { ...axis, size: 52, values: (_, ticks) => ticks.map(this.format) },
         ],
         series: [{}, ...lines],

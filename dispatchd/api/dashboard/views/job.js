@@ -94,9 +94,11 @@ export function jobView({ api, go }) {
       id = wanted;
       write(title, `Job ${short(id)}`);
       title.title = id;
-      write(output, "");
-      write(problem, "");
-      write(payment, "");
+      for (const part of [output, problem, payment, facts, note]) write(part, "");
+      setPill(status, "");
+      steps.rows = new Map();
+      steps.replaceChildren();
+      body.hidden = false;
       receipt.replaceChildren();
       try {
         await follow(signal);

@@ -13,7 +13,7 @@ export function jobsView({ api, live, go }) {
   const list = el("ol", { class: "rows" });
   const empty = el("p", { class: "empty" }, "No job yet. ", el("a", { href: "#try" }, "Try one"), ".");
   const problem = el("p", { class: "problem", role: "status" });
-  const input = el("input", { id: "job-id", placeholder: "a job's id", autocomplete: "off", spellcheck: "false", size: "38" });
+  const input = el("input", { id: "job-id", placeholder: "a job's id", autocomplete: "off", spellcheck: "false" });
   const open = (event) => {
     event.preventDefault();
     const id = input.value.trim();

@@ -138,5 +138,13 @@ export function tryView({ api, live, go }) {
   policy.addEventListener("change", ask);
   form.addEventListener("input", print);
   text.value = EXAMPLES.llm;
-  return { node, show: ask, update() {} };
+  let known = false;
+  return {
+    node,
+    show: ask,
+    update() {
+      if (!known) ask(); // whether jobs are free is known now
+      known = true;
+    },
+  };
 }
