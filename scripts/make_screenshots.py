@@ -1,9 +1,10 @@
 """Takes a picture of each view of the live page, at two widths, in light and dark.
 
-A node is started with simulated payments, and given some jobs. Needs Playwright and a Chromium
-(`chromium` in Debian). The picture of the README is `scripts/screenshots/page.png`:
+Two nodes are started, one with simulated payments, and given some jobs. Needs Playwright and a
+Chromium (`chromium` in Debian). The README's picture, `scripts/screenshots/page.png`, is
+`now-1280-light.png` of
 
-    python scripts/make_screenshots.py FOLDER
+    python scripts/make_screenshots.py --seconds 90 FOLDER
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.support.process import dispatchd
+from tests.support.process import dispatchd, ended
 
 VIEWS = ("now", "jobs", "workers", "try", "verify", "join", "money", "job")
 WIDTHS = {1280: 900, 390: 844}
@@ -34,20 +35,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--view", choices=VIEWS, action="append", help="only this one; repeatable")
+    parser.add_argument("--seconds", type=int, default=12, help="how long jobs come")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     arguments = ("run", "--testnet", "--port", "0")
-    with tempfile.TemporaryDirectory() as home, dispatchd(*arguments, home=Path(home)) as node:
-        node.out.wait_for("is ready")
-        asyncio.run(_shoot(node.url(), given.folder, given.view or VIEWS))
+    selling = (*arguments, "--payments", "simulated")
+    with (
+        tempfile.TemporaryDirectory() as place,
+        dispatchd(*arguments, home=Path(place, "free")) as node,
+        dispatchd(*selling, home=Path(place, "shop")) as shop,
+    ):
+        for each in (node, shop):
+            each.out.wait_for("is ready")
+        for number, line in enumerate(LINES, 1):
+            pay = ("--pay", str(number), "--coordinator", shop.url())
+            ended("submit", "task", "classify", line, *pay, home=Path(place, "payer"))
+        joining = ("worker", "--coordinator", node.url(), "--slots", "4")
+        with dispatchd(*joining, home=Path(place, "worker")):
+            views = given.view or VIEWS
+            asyncio.run(_shoot(node.url(), shop.url(), given.folder, views, given.seconds))
 
 
-async def _shoot(url: str, folder: Path, views: tuple[str, ...]) -> None:
+async def _shoot(url: str, shop: str, folder: Path, views: tuple[str, ...], seconds: int) -> None:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        job_id = await _work(browser, url)
+        job_id = await _work(browser, url, seconds)
         for scheme in SCHEMES:
             for width, height in WIDTHS.items():
                 context = await browser.new_context(
@@ -57,15 +71,15 @@ async def _shoot(url: str, folder: Path, views: tuple[str, ...]) -> None:
                 page.on("console", lambda message: print(message.text, file=sys.stderr))
                 page.on("pageerror", lambda error: print(error, file=sys.stderr))
                 for view in views:
-                    await _one(page, url, view, job_id)
+                    await _one(page, shop if view == "money" else url, view, job_id)
                     path = folder / f"{view}-{width}-{scheme}.png"
                     await page.screenshot(path=path, full_page=view != "jobs")
                 await context.close()
         await browser.close()
 
 
-async def _work(browser: Browser, url: str) -> str:
-    """Gives the node some jobs over a few seconds; the id of one that has generated text."""
+async def _work(browser: Browser, url: str, seconds: int) -> str:
+    """Gives the node some jobs for so long; the id of one that has generated text."""
     page = await browser.new_page()
     await page.goto(f"{url}/dashboard#join")
     ask = "([path, body]) => fetch(path, {method: 'POST', headers: {'Content-Type':"
@@ -77,7 +91,7 @@ async def _work(browser: Browser, url: str) -> str:
         return str(answer["job_id"])
 
     job_id = ""
-    for number in range(12):
+    for number in range(seconds):
         for line in LINES[: 1 + number % 3]:
             await commit("cheap", {"job_type": "TASK", "task_type": "classify", "input": line})
         prompt = QUESTIONS[number % len(QUESTIONS)]
@@ -99,6 +113,8 @@ async def _one(page: Page, url: str, view: str, job_id: str) -> None:
     if view == "try":
         await page.click("#try-submit")
         await page.wait_for_selector(".verdict[data-holds=true]")
+    if view == "money":
+        await page.wait_for_selector(".pill[data-status=captured]")
     if view == "join":
         await page.click("text=Make a pairing code")
         await page.wait_for_selector("#join-code code")

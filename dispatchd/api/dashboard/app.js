@@ -72,6 +72,7 @@ function navigate() {
     if (each === (UNDER[wanted] || wanted)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  links.get(UNDER[wanted] || wanted).scrollIntoView({ block: "nearest", inline: "center" });
   scrollTo(0, 0);
   Promise.resolve(shown.show?.(parameter)).then(soon);
   soon();

@@ -10,7 +10,7 @@ const RESERVED = new Set(["verifying", "authorized", "capturing"]);
 
 export function moneyView({ api, live }) {
   const prices = el("dl", { class: "facts" });
-  const sums = el("dl", { class: "figures" });
+  const sums = el("dl", { class: "figures few" });
   const jobs = el("ol", { class: "rows" });
   const noJobs = el("p", { class: "empty" }, "No paid job yet. From a terminal: ", el("code", {}, "dispatchd submit task classify \"Good.\" --pay 1"));
   const balances = el("ul", { class: "rows" });
@@ -19,12 +19,12 @@ export function moneyView({ api, live }) {
   const said = el("p", { role: "status" });
   const form = el("form", { class: "form" }, field("Address", address), field("Dollars", amount), el("div", { class: "row" }, el("button", { class: "primary" }, "Give play money")), said);
   const simulated = el("div", {}, el("h3", {}, "Balances (simulated money)"), balances, el("h3", {}, "Faucet"), form);
-  const node = el("section", {}, el("h2", {}, "Money"), el("p", { class: "lead" }, "A payment is authorised at commit and captured when the job has completed; a job that fails is not charged."), sums, el("div", { class: "two" }, el("div", {}, el("h3", {}, "Latest paid jobs"), noJobs, jobs, el("h3", {}, "Prices"), prices), simulated));
+  const node = el("section", {}, el("h2", {}, "Money"), el("p", { class: "lead" }, "A payment is authorised at commit and captured when the job has completed, so that a job that fails costs nothing. On Solana money moves at commit; what a failed job has cost is then due back."), sums, el("div", { class: "two" }, el("div", {}, el("h3", {}, "Latest paid jobs"), noJobs, jobs, el("h3", {}, "Prices"), prices), simulated));
   const payments = new Map();
-  let asked = "";
+  let asked = null;
 
   async function lookAtBalances() {
-    if (live.state.about.payments !== "simulated") return;
+    if (simulated.hidden) return;
     const { accounts } = await api.json("/facilitator/balances");
     keyed(balances, accounts, (each) => each.address, account, (row, each) => write(row.lastChild, dollars(each.balance)));
   }
@@ -52,7 +52,10 @@ export function moneyView({ api, live }) {
     const shown = [...payments.values()];
     noJobs.hidden = shown.length > 0;
     keyed(jobs, shown, (each) => each.id, paidRow, updatePaidRow);
-    keyed(sums, totals(shown), ([name]) => name, ([name]) => el("div", { class: "figure" }, el("dt", {}, name), el("dd")), (row, [, text]) => write(row.lastChild, text));
+    keyed(sums, totals(shown), ([name]) => name, () => el("div", { class: "figure" }, el("dt"), el("dd")), (row, [name, count, text]) => {
+      write(row.firstChild, `${name} · ${plural(count, "job")}`);
+      write(row.lastChild, text);
+    });
     await lookAtBalances();
   }
 
@@ -77,12 +80,11 @@ export function moneyView({ api, live }) {
   return {
     node,
     async show() {
-      simulated.hidden = live.state.about?.payments !== "simulated";
-      asked = "";
+      asked = null;
       await attempt(lookAtPrices);
-      await attempt(lookAtBalances);
     },
     update(state) {
+      simulated.hidden = state.about.payments !== "simulated";
       const paid = [...state.jobs.values()].filter((job) => job.paid).slice(-PAID_SHOWN).reverse();
       const wanted = paid.map((job) => `${job.id}${job.steps.length}`).join();
       if (wanted === asked) return;
@@ -94,19 +96,19 @@ export function moneyView({ api, live }) {
 
 const settled = (payment) => !RESERVED.has(payment.state);
 
-/** Name and text of what was reserved, captured and released, of the payments that are shown. */
+/** Name, number of jobs and sum of what was reserved, captured and released, of the payments that are shown. */
 function totals(shown) {
   const sum = (of) => {
     const found = shown.filter((payment) => of(payment.state));
     const atomic = found.reduce((total, payment) => total + BigInt(payment.amount || 0), 0n);
-    return `${dollars(atomic)} · ${plural(found.length, "job")}`;
+    return [found.length, dollars(atomic)];
   };
   const rest = (state) => state !== "captured" && state !== "released" && !RESERVED.has(state);
   return [
-    ["authorised, open", sum((state) => RESERVED.has(state))],
-    ["captured", sum((state) => state === "captured")],
-    ["released, not charged", sum((state) => state === "released")],
-    ["refused or refund due", sum(rest)],
+    ["authorised, open", ...sum((state) => RESERVED.has(state))],
+    ["captured", ...sum((state) => state === "captured")],
+    ["released, not charged", ...sum((state) => state === "released")],
+    ["refused or refund due", ...sum(rest)],
   ];
 }
 

@@ -24,7 +24,7 @@ export function tryView({ api, live, go }) {
   const text = el("textarea", { id: "try-text", rows: "5", required: true });
   const tokens = el("input", { id: "try-tokens", type: "number", min: "1", max: "4096", value: "64" });
   const policy = choice({}, [["AUTO", "AUTO"], ["FAST", "FAST"], ["CHEAP", "CHEAP"]]);
-  const privacy = choice({}, [["PUBLIC", "PUBLIC: any worker"], ["PRIVATE", "PRIVATE: paired workers"]]);
+  const privacy = choice({}, [["PUBLIC", "PUBLIC"], ["PRIVATE", "PRIVATE"]]);
   const user = el("input", { value: "guest", required: true, maxlength: "256", autocomplete: "off" });
   const quote = el("output", { class: "quote" }, "…");
   const submit = el("button", { class: "primary", id: "try-submit" }, "Submit");
