@@ -26,6 +26,7 @@ from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
+from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seated import SeatedWorker
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
@@ -92,7 +93,8 @@ class Coordination(Struct, frozen=True):
     ) -> Self:
         """Builds the parts; with a shop, jobs are sold. The journals hear of all that happens."""
         seats = Seats()
-        feed = Feed(limits.watchers_max, Journals(journals))
+        recent = Recent(clock)
+        feed = Feed(limits.watchers_max, Journals([recent, *journals]))
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         proofs = Proofs(seats, matching, clock, limits)
@@ -115,6 +117,7 @@ class Coordination(Struct, frozen=True):
             proofs,
             feed,
             Users(store.users, clock, limits),
+            recent,
             clock,
             limits,
         )

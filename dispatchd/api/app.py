@@ -19,7 +19,9 @@ from dispatchd.api.gate import Gate, OpenGate
 from dispatchd.api.job_view import JobView
 from dispatchd.api.jobs import JobRoutes
 from dispatchd.api.metrics import MetricsRoutes, MetricsText, no_metrics
+from dispatchd.api.network import NetworkRoutes
 from dispatchd.api.openai import OpenAiRoutes
+from dispatchd.api.page import PageRoutes, wants_html
 from dispatchd.api.probes import Models, ProbeRoutes, no_models
 from dispatchd.api.receipts import ReceiptRoutes
 from dispatchd.api.status import StatusRoutes
@@ -84,6 +86,7 @@ class Edge:
         self._limits = limits
         self._status = StatusRoutes(coordinator, network, clock)
         self._workers = WorkerRoutes(admission, work, clock, limits, public_host)
+        self._page = PageRoutes()
         view = JobView(coordinator, market.gate)
         access = Access(coordinator, rules)
         openai = OpenAiRoutes(coordinator, view, access, clock, limits, market.gate)
@@ -96,9 +99,11 @@ class Edge:
             TrustRoutes(coordinator, access, limits),
             ReceiptRoutes(coordinator, chain, access),
             UserRoutes(coordinator.users, access, chain.coordinator_key, limits),
+            NetworkRoutes(coordinator, access, network, market.gate, clock),
             self._status,
             ProbeRoutes(coordinator, instruments.models),
             MetricsRoutes(instruments.metrics),
+            self._page,
             DocsRoutes(network),
             openai,
             *market.routes,
@@ -139,7 +144,10 @@ class Edge:
     async def _root(self, request: web.Request) -> web.StreamResponse:
         if web.WebSocketResponse().can_prepare(request):
             return await self._workers.serve(request)
-        return self._status.introduction()
+        page = wants_html(request)
+        reply = await self._page.page(request) if page else self._status.introduction()
+        reply.headers["Vary"] = "Accept"  # two things live at this address
+        return reply
 
 
 async def _listen(

@@ -4,6 +4,7 @@ The other gate is in `paid_gate.py`, which a node without payments never loads.
 """
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
@@ -16,8 +17,21 @@ if TYPE_CHECKING:
     from dispatchd.payment.payload import PaymentPayload
 
 
+class PaymentKind(StrEnum):
+    """How jobs are paid for."""
+
+    OFF = "off"
+    X402 = "x402"
+    SIMULATED = "simulated"
+
+
 class Gate(Protocol):
     """The difference between giving jobs away and selling them."""
+
+    @property
+    def kind(self) -> PaymentKind:
+        """How jobs are paid for here."""
+        ...
 
     @property
     def sells(self) -> bool:
@@ -44,6 +58,7 @@ class Gate(Protocol):
 class OpenGate:
     """Jobs are free. Payments of a time when they were not are still shown."""
 
+    kind = PaymentKind.OFF
     sells = False
 
     def before(self, handler: Handler, guard: Callable[[Handler], Handler], what: str) -> Handler:

@@ -106,6 +106,7 @@ _JOB = Parameter(
     required=True,
     about="The job's id, in either case.",
 )
+_FILE = Parameter(name="file", place="path", shape=TEXT, required=True, about="Its name.")
 _USER = Parameter(
     name="user_id", shape={"type": "string", "minLength": 1}, required=True, about="Whose workers."
 )
@@ -222,6 +223,14 @@ OPERATIONS = (
     ),
     _get(
         *("/v1/jobs/{id}/explain", "Jobs", "Why a job waits", shapes.Explanation),
+        parameters=(_ID,),
+        keyed=True,
+        errors=(401, 404, 503),
+    ),
+    _get(
+        *("/v1/jobs/{id}/timeline", "Jobs", "What has happened to a job, and when"),
+        shapes.Timeline,
+        about="Of jobs that were long ago, or before the node was started, only what is stored.",
         parameters=(_ID,),
         keyed=True,
         errors=(401, 404, 503),
@@ -345,8 +354,33 @@ OPERATIONS = (
         media_types=("text/plain",),
     ),
     _get(
+        *("/v1/network", "Node", "The network at a glance", shapes.NetworkGlance),
+        about="PUBLIC jobs; with an API key, its user's PRIVATE ones are among them.",
+        keyed=True,
+        errors=(401, 503),
+    ),
+    _get(
+        *("/v1/network/events", "Node", "The network at a glance, live", TEXT),
+        about=(
+            "A `snapshot` as `/v1/network` gives it, then `change` events, four a second at the"
+            " most, with `timestamp`, `now`, and what has changed of `series`, `workers`, `jobs`;"
+            " `present` where workers have come or gone. It never ends by itself."
+        ),
+        media_types=("text/event-stream",),
+        keyed=True,
+        errors=(401, 429, 503),
+    ),
+    _get(
         *("/", "Node", "What this is", shapes.Introduction),
-        about="Workers connect here too, with a WebSocket upgrade.",
+        about="Browsers get the live page. Workers connect here too, with a WebSocket upgrade.",
+        media_types=("application/json", "text/html"),
+    ),
+    _get("/dashboard", "Node", "The live page", TEXT, media_types=("text/html",)),
+    _get(
+        *("/dashboard/{file}", "Node", "A file of the live page", TEXT),
+        parameters=(_FILE,),
+        media_types=("text/javascript", "text/css", "text/html"),
+        errors=(404,),
     ),
     _get("/openapi.json", "Node", "This document", OBJECT),
     _get("/docs", "Node", "This document as a page", TEXT, media_types=("text/html",)),

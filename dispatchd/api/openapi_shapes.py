@@ -4,9 +4,13 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from dispatchd.api.gate import PaymentKind
+from dispatchd.coordinator.coordinator import Numbers
 from dispatchd.coordinator.explain import Rule
+from dispatchd.coordinator.recent import Event
+from dispatchd.coordinator.series import Bucket
 from dispatchd.core.card import ProviderType
-from dispatchd.core.job import JobStatus, JobType, Tier
+from dispatchd.core.job import JobStatus, JobType, Privacy, Tier
 from dispatchd.core.payment import PaymentState
 from dispatchd.core.record import WorkerRecord
 from dispatchd.core.standing import Grade
@@ -203,6 +207,66 @@ class WorkerList(Struct):
 
     workers: list[Worker]
     next: Key | UnsetType | None = UNSET
+
+
+class Step(Struct):
+    """One thing that happened to a job; `at` is null where only the store knows of it."""
+
+    event: Event
+    at: Time | None
+    attempt: int | UnsetType = UNSET
+    provider_pubkey: Key | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class Timeline(Struct):
+    """A job's life. `whole`: this process has seen all of it; else some steps may be missing."""
+
+    job_id: Id
+    status: JobStatus
+    job_type: JobType
+    tier: Tier
+    user_id: str
+    attempts: int
+    failed_attempts: int
+    whole: bool
+    steps: list[Step]
+
+
+class LatestJob(Struct):
+    """One of the latest jobs, with what this process has seen of its life."""
+
+    id: Id
+    job_type: JobType
+    tier: Tier
+    user_id: str
+    privacy_class: Privacy
+    status: JobStatus
+    attempts: int
+    provider_pubkey: Key | None
+    paid: bool
+    created_at: Time
+    steps: list[Step]
+
+
+class NetworkGlance(Struct):
+    """The network now and in the last fifteen minutes: workers and jobs, the latest ones only.
+
+    Counts since `started_at` are of all jobs, PRIVATE ones as well. `series` leaves out buckets in
+    which nothing happened. `present`: the keys of the workers that are shown.
+    """
+
+    service: Literal["dispatchd"]
+    version: str
+    network: str
+    started_at: Time
+    payments: PaymentKind
+    timestamp: Time
+    now: Numbers
+    series: list[Bucket]
+    workers: list[Worker]
+    present: list[Key]
+    jobs: list[LatestJob]
 
 
 class Code(Struct):

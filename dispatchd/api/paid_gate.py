@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from dispatchd.api.errors import Handler, http_error_body, json_response, raw_response
+from dispatchd.api.gate import PaymentKind
 from dispatchd.api.openai_errors import JOB_ID_HEADER
 from dispatchd.core.errors import PaymentRefused, PaymentRequired
 from dispatchd.core.payment import Payment, PaymentState, Settlement
@@ -77,6 +78,7 @@ class PaidGate:
         self, *, simulated: bool, legacy_names: bool = False, behind_proxy: bool = False
     ) -> None:
         self._simulated = simulated
+        self.kind = PaymentKind.SIMULATED if simulated else PaymentKind.X402
         self._legacy_names = legacy_names
         self._behind_proxy = behind_proxy
 

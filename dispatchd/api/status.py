@@ -39,11 +39,13 @@ class StatusRoutes:
     async def _workers(self, request: web.Request) -> web.Response:
         if not flag(request, "all"):
             workers = await self._coordinator.workers()
-            return json_response({"workers": [_shown(each) for each in workers]})
+            return json_response({"workers": [worker_shown(each) for each in workers]})
         limit = page_size(request)
         workers = await self._coordinator.known_workers(parameter(request, "after") or "", limit)
         following = workers[-1].key if len(workers) == limit else None
-        return json_response({"workers": [_shown(each) for each in workers], "next": following})
+        return json_response(
+            {"workers": [worker_shown(each) for each in workers], "next": following}
+        )
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""
@@ -58,7 +60,8 @@ class StatusRoutes:
         )
 
 
-def _shown(worker: KnownWorker) -> dict[str, object]:
+def worker_shown(worker: KnownWorker) -> dict[str, object]:
+    """A worker as everybody may see it: its standing and record, and where it is here its card."""
     suspended = worker.grade is Grade.SUSPENDED
     until = worker.standing.strikes.suspended_until
     here = {} if worker.seat is None else _of_seat(worker.seat)

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "submit": ("submit:submit", "Submit jobs and show their results."),
         "job": ("job:job", "Look at jobs, wait for them, cancel them."),
+        "status": ("status:status", "Show the network at a glance, once or live."),
         "doctor": ("doctor:doctor", "Find out what is wrong here, and what to do about it."),
         "quote": ("quote:quote", "Ask what a job costs."),
         "workers": ("workers:workers", "List the workers that are connected."),

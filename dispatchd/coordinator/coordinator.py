@@ -4,6 +4,7 @@ import contextlib
 import heapq
 import secrets
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
+from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
@@ -51,6 +53,17 @@ class KnownWorker(Struct, frozen=True):
     seat: Seat | None
 
 
+class Numbers(Struct, frozen=True):
+    """How much goes on: now, and since this process began (`completed`, `failed`)."""
+
+    workers_online: int
+    waiting: int
+    running: int
+    completed: int
+    failed: int
+    completed_in_last_minute: int
+
+
 class Coordinator:
     """Takes jobs and answers for them."""
 
@@ -67,6 +80,7 @@ class Coordinator:
         proofs: Proofs,
         feed: Feed,
         users: Users,
+        recent: Recent,
         clock: Clock,
         limits: Limits,
     ) -> None:
@@ -81,6 +95,7 @@ class Coordinator:
         self._proofs = proofs
         self._feed = feed
         self.users = users
+        self.recent = recent
         self._clock = clock
         self._limits = limits
         self._guesses = Guesses(limits)
@@ -204,6 +219,27 @@ class Coordinator:
         seat = self._seats.with_key(key)
         graded = grade(standing, self._clock.now(), self._limits) if seat is None else seat.grade
         return KnownWorker(key, standing, graded, seat)
+
+    @property
+    def numbers(self) -> Numbers:
+        """How much goes on at the moment."""
+        return Numbers(
+            workers_online=len(self._seats),
+            waiting=self._matching.queued,
+            running=len(self._seats.under_way),
+            completed=self.recent.completed,
+            failed=self.recent.failed,
+            completed_in_last_minute=self.recent.completed_in_last_minute,
+        )
+
+    def watcher(self) -> AbstractContextManager[None]:
+        """Counts somebody who watches the network for as long as the block runs; `TooMany`."""
+        return self._feed.watcher()
+
+    @property
+    def ending(self) -> bool:
+        """Whether whoever watches is to be let go, as the node stops."""
+        return self._feed.closed
 
     @property
     def models(self) -> list[str]:

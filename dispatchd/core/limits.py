@@ -88,7 +88,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     connections_per_address_max: int = 10_000
     """More connections from one address are not accepted."""
     watchers_max: int = 10_000
-    """Requests that may wait for a job's end; others are answered at once."""
+    """Requests that may watch, or wait for a job's end; others get a 429, or an answer at once."""
     wait_seconds_max: float = 60
     """`?wait=` may ask for so long."""
     sweep_seconds: float = 1
