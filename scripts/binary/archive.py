@@ -10,6 +10,7 @@ from pathlib import Path
 
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 _UNIX_MODE = 16
+_LEVEL = 6  # a tenth of the time of 9, and hardly larger
 
 
 def pack(folder: Path, file: Path, epoch_seconds: int) -> None:
@@ -39,7 +40,7 @@ def _tar(folder: Path, file: Path, epoch_seconds: int) -> None:
 
     with (
         file.open("wb") as raw,
-        gzip.GzipFile("", "wb", mtime=epoch_seconds, fileobj=raw) as packed,
+        gzip.GzipFile("", "wb", _LEVEL, raw, epoch_seconds) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as members,
     ):
         for path in (folder, *sorted(folder.rglob("*"))):

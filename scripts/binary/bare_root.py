@@ -49,13 +49,19 @@ class BareRoot:
             *(temporary, self.inside),
         ]
 
+    def write(self, path: str, text: str) -> None:
+        """Adds a file that every machine has, before anything is started there."""
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
     def processes(self) -> list[int]:
         """Who runs in it."""
         return [int(each.name) for each in Path("/proc").glob("[0-9]*") if self._holds(each)]
 
     def files(self) -> set[str]:
         """Every file in it but what it was made with, by path inside."""
-        made = ("lib", "lib64", "usr", "opt", "proc")
+        made = ("lib", "lib64", "usr", "opt", "proc", "etc")
         return {
             str(file.relative_to(self.folder))
             for top in self.folder.iterdir()

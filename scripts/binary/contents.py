@@ -19,6 +19,7 @@ Place = tuple[str, str]
 """A file on this machine, and the folder of the binary that it goes to."""
 
 _SOURCES = {".py", ".pyi", ".pyc"}
+_MODULES = {".py", ".so", ".pyd"}
 # Of NVIDIA's libraries none is ours to give away; those of this machine fit no other.
 _NVIDIA = re.compile(r"(lib)?(cu(da|blas|dnn|fft|rand|solver|sparse|pti)|nv)", re.IGNORECASE)
 _PROVIDER = re.compile(r"(lib)?onnxruntime_providers_(tensorrt|cuda)\b")
@@ -41,16 +42,22 @@ def modules(root: Path) -> list[str]:
     return [".".join(each[:-1] if each[-1] == "__init__" else each) for each in parts]
 
 
-def native_modules(root: Path) -> list[str]:
-    """Every compiled module of what the node needs: compiled code may import it unseen."""
-    files = (file for each in distributions(root).values() for file in each.files or ())
-    found = (
-        [*file.parts[:-1], file.name.partition(".")[0]]
+def unseen_modules(root: Path) -> list[str]:
+    """Every compiled module of what the node needs, and all that lies beside one.
+
+    What compiled code imports cannot be seen from outside, and is mostly its neighbour.
+    """
+    files = [file for each in distributions(root).values() for file in each.files or ()]
+    compiled = {file.parent for file in files if file.name.endswith(tuple(EXTENSION_SUFFIXES))}
+    parts = (
+        [*file.parent.parts, file.name.partition(".")[0]]
         for file in files
-        if file.name.endswith(tuple(EXTENSION_SUFFIXES)) and not file.name.startswith("lib")
+        if file.parent in compiled and file.suffix in _MODULES and not file.name.startswith("lib")
     )
-    names = {".".join(parts) for parts in found if all(part.isidentifier() for part in parts)}
-    return sorted(name for name in names if "test" not in name)
+    names = {".".join(each) for each in parts if all(part.isidentifier() for part in each)}
+    return sorted(
+        name for name in names if not re.search("test|__", name) and not name.startswith(LEFT_OUT)
+    )
 
 
 def data_files(root: Path) -> list[Place]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from msgspec import Struct
+from packaging.utils import canonicalize_name
 
 from scripts.binary.contents import distributions
 from scripts.binary.naming import version
@@ -28,17 +30,18 @@ class Part(Struct, frozen=True, order=True):
     texts: tuple[str, ...]
 
 
-def inventory(root: Path, libraries: Iterable[tuple[str, str]]) -> str:
+def inventory(root: Path, inside: Iterable[tuple[str, str]]) -> str:
     """The list, and all licence texts after it.
 
-    `libraries` are the binary's shared libraries: the name there and the file on this machine.
+    `inside` are modules and shared libraries: the name in the binary, the file on this machine.
     """
+    names, files = zip(*inside, strict=True)
     parts = [
         Part("dispatchd", version(root), "Apache-2.0", ((root / "LICENSE").read_text("utf-8"),)),
         _python(),
-        *(_package(each) for each in distributions(root).values()),
+        *(_package(each) for each in _packages(root, names)),
         *(_package(metadata.distribution(name)) for name in _ALSO_INSIDE),
-        *_machine_parts(source for _, source in libraries),
+        *_machine_parts(file for file in files if not file.endswith(".py")),
     ]
     table = "\n".join(f"{part.name} {part.version}: {part.licence}" for part in parts)
     texts = "\n".join(
@@ -53,6 +56,14 @@ def _python() -> Part:
     text = Path(os.__file__).with_name("LICENSE.txt")
     texts = (text.read_text("utf-8"),) if text.is_file() else ()
     return Part("CPython", platform.python_version(), "PSF-2.0", texts)
+
+
+def _packages(root: Path, names: Iterable[str]) -> Iterator[metadata.Distribution]:
+    """What the node needs, as far as some of it is inside."""
+    homes = metadata.packages_distributions()
+    tops = {re.split(r"[./]", name, maxsplit=1)[0] for name in names}
+    owners = {canonicalize_name(owner) for top in tops for owner in homes.get(top, ())}
+    yield from (each for name, each in distributions(root).items() if name in owners)
 
 
 def _package(distribution: metadata.Distribution) -> Part:

@@ -9,8 +9,8 @@ from scripts.binary.contents import (
     distributions,
     keeps,
     modules,
-    native_modules,
     strangers,
+    unseen_modules,
 )
 from scripts.binary.licences import inventory
 from scripts.binary.naming import version
@@ -70,15 +70,29 @@ def test_what_the_node_needs_is_no_stranger() -> None:
     assert {"aiohttp", "yarl", "tokenizers", "protobuf", "cffi"} <= needed.keys()
     assert {"pytest", "mypy", "hypothesis"} <= set(left_out)
     assert not {"yarl", "google", "numpy", "dispatchd"} & set(left_out)
-    assert "coincurve._cffi_backend" in native_modules(ROOT)
 
 
-def test_the_list_of_licences_names_every_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_compiled_code_imports_is_taken() -> None:
+    taken = set(unseen_modules(ROOT))
+    assert {"coincurve._cffi_backend", "aiohttp._http_parser", "aiohttp.http_parser"} <= taken
+    assert not [name for name in taken if "test" in name]
+
+
+def test_the_list_of_licences_names_what_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.binary.licences._ALSO_INSIDE", ())  # not in every environment
-    text = inventory(ROOT, [])
+    packages = distributions(ROOT)
+    inside = {"click/core.py": packages["click"], "google/_upb.so": packages["protobuf"]}
+    libc = "/lib/a-library-of-nobody.so.6"
+    listed = [(name, str(each.locate_file(name))) for name, each in inside.items()]
+
+    text = inventory(ROOT, [*listed, ("a-library-of-nobody.so.6", libc)])
+
     table, _, texts = text.partition("=" * 80)
-    assert f"dispatchd {version(ROOT)}: Apache-2.0" in table
-    for distribution in distributions(ROOT).values():
-        assert f"\n{distribution.metadata['Name']} {distribution.version}: " in table
-    assert ": \n" not in table
+    lines = table.splitlines()
+    assert f"dispatchd {version(ROOT)}: Apache-2.0" in lines
+    assert f"click {packages['click'].version}: BSD-3-Clause" in lines
+    assert any(line.startswith("protobuf ") for line in lines)
+    assert not any(line.startswith(("aiohttp ", "numpy ")) for line in lines)
+    assert "a-library-of-nobody.so.6 of the builder's machine: not said" in lines
     assert "Apache License" in texts
+    assert "Redistributions in binary form" in texts

@@ -133,13 +133,11 @@ def dispatchd(
         process.close()
 
 
-def ended(
-    *arguments: str, home: Path, program: Sequence[str] = OURS, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def ended(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What came of a `dispatchd` that ends by itself."""
     home.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
-        [*program, *arguments],
+        [*OURS, *arguments],
         env=clean_environment(home, **variables),
         cwd=home,
         stdin=subprocess.DEVNULL,
