@@ -29,6 +29,8 @@ TALKS = frozenset({"connect", "sendto", "sendmsg", "sendmmsg"})
 WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND")
 PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, )?"(?P<path>(?:[^"\\]|\\.)*)"')
 PEER = re.compile(r'inet_addr\("([^"]*)"\)|inet_pton\(AF_INET6, "([^"]*)"')
+# What the C library reads, or asks, before it finds a name's address.
+LOOK_UPS = ("/etc/resolv.conf", "/etc/hosts", "/nscd/socket", "io.systemd.Resolve")
 TRACE = """\
 7 openat(AT_FDCWD</home>, "notes", O_WRONLY|O_CREAT, 0600) = 3</home/notes>
 7 openat(AT_FDCWD</home>, "/etc/hosts", O_RDONLY) = 3</etc/hosts>
@@ -77,6 +79,11 @@ def peers(trace: str) -> Iterator[str]:
             yield from (found[1] or found[2] for found in PEER.finditer(call["rest"]))
 
 
+def look_ups(trace: str) -> list[str]:
+    """By which ways a name was looked up."""
+    return [way for way in LOOK_UPS if f'{way}"' in trace]
+
+
 def outside(paths: Sequence[Path], folder: Path) -> list[str]:
     return [
         str(path)
@@ -109,8 +116,10 @@ def test_a_run_writes_nowhere_else_and_calls_nobody(tmp_path: Path) -> None:
     assert any(path.parent == data and path.suffix == ".json" for path in paths)
     assert not outside(paths, data)
     assert {peer for peer in peers(trace) if not re.fullmatch(r"127\..*|::1", peer)} == set()
+    assert look_ups(trace) == []
 
 
 def test_a_trace_is_read_as_it_is_meant() -> None:
     assert list(map(str, written(TRACE))) == ["/home/notes", "/etc/new", "/a", "/b"]
     assert list(peers(TRACE)) == ["1.2.3.4", "::1"]
+    assert look_ups(TRACE) == ["/etc/hosts"]

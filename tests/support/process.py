@@ -15,6 +15,7 @@ from typing import IO
 READY_SECONDS = 30.0
 STOP_SECONDS = 8.0
 END_SECONDS = 10.0
+OURS = (sys.executable, "-m", "dispatchd")
 _ADDRESS = re.compile(r"address\s+(http://\S+)")
 
 
@@ -22,10 +23,14 @@ class Process:
     """A running `dispatchd`; its output can be read while it runs."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: dict[str, str], under: Sequence[str] = ()
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        under: Sequence[str] = (),
+        program: Sequence[str] = OURS,
     ) -> None:
         self.popen = subprocess.Popen(
-            [*under, sys.executable, "-m", "dispatchd", *arguments],
+            [*under, *program, *arguments],
             env=environment,
             cwd=environment["HOME"],
             stdin=subprocess.DEVNULL,
@@ -113,11 +118,15 @@ def free_port() -> int:
 
 @contextmanager
 def dispatchd(
-    *arguments: str, home: Path, under: Sequence[str] = (), **variables: str
+    *arguments: str,
+    home: Path,
+    under: Sequence[str] = (),
+    program: Sequence[str] = OURS,
+    **variables: str,
 ) -> Iterator[Process]:
     """Runs `dispatchd` with these arguments until the end of the block."""
     home.mkdir(parents=True, exist_ok=True)
-    process = Process(arguments, clean_environment(home, **variables), under)
+    process = Process(arguments, clean_environment(home, **variables), under, program)
     try:
         yield process
     finally:
@@ -128,7 +137,7 @@ def ended(*arguments: str, home: Path, **variables: str) -> subprocess.Completed
     """What came of a `dispatchd` that ends by itself."""
     home.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
-        [sys.executable, "-m", "dispatchd", *arguments],
+        [*OURS, *arguments],
         env=clean_environment(home, **variables),
         cwd=home,
         stdin=subprocess.DEVNULL,

@@ -3,7 +3,7 @@
 import { el, keyed, write } from "../dom.js";
 import { number, plural, short } from "../format.js";
 
-const KNOWN = new Set(["provider_pubkey", "provider_type", "capabilities", "models", "max_concurrent_jobs", "active_jobs", "record", "proven"]);
+const KNOWN = new Set(["provider_pubkey", "provider_type", "capabilities", "models", "max_concurrent_jobs", "active_jobs", "record", "proven", "online"]);
 const TILES_MAX = 32;
 
 export function workersView() {

@@ -1,0 +1,116 @@
+"""`scripts/install.sh` takes the right binary from a release, and none whose sum is wrong."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import clean_environment
+
+SCRIPT = Path(__file__).parents[2] / "scripts/install.sh"
+LINUX, ARM, CUDA = (
+    f"dispatchd-0.1.0-{kind}" for kind in ("linux-x86_64", "linux-arm64", "linux-x86_64-cuda")
+)
+PROGRAM = "#!/bin/sh\necho this is {name}\n"
+UNAME = '#!/bin/sh\ncase $1 in -s) echo "{system}" ;; -m) echo "{machine}" ;; esac\n'
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs program: curl")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder without a word on stderr."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        pass
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A folder with a release's files."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    lines = []
+    for name in (LINUX, f"{LINUX}.tar.gz", f"{LINUX}-licences.txt", ARM, CUDA):
+        content = PROGRAM.format(name=name)
+        (folder / name).write_text(content)
+        lines.append(f"{hashlib.sha256(content.encode()).hexdigest()}  {name}\n")
+    (folder / "SHA256SUMS").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture
+def url(release: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(release)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def install(
+    tmp_path: Path, *arguments: str, machine: str = "x86_64", system: str = "Linux", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the script as if on that machine."""
+    programs = tmp_path / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "uname").write_text(UNAME.format(system=system, machine=machine))
+    (programs / "uname").chmod(0o755)
+    environment = clean_environment(tmp_path, **more)
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    command = ["sh", str(SCRIPT), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flavour", "name"),
+    [("x86_64", {}, LINUX), ("aarch64", {}, ARM), ("amd64", {"FLAVOUR": "cuda"}, CUDA)],
+)
+def test_the_right_binary_is_installed(
+    tmp_path: Path, url: str, machine: str, flavour: dict[str, str], name: str
+) -> None:
+    done = install(tmp_path, url, machine=machine, **flavour)
+    assert done.returncode == 0, done.stderr
+    program = tmp_path / ".local/bin/dispatchd"
+    assert subprocess.check_output([program], text=True) == f"this is {name}\n"
+    assert f"{program.parent} is not in PATH yet" in done.stdout
+
+
+def test_a_binary_with_another_sum_is_refused(tmp_path: Path, url: str, release: Path) -> None:
+    (release / LINUX).write_text("#!/bin/sh\necho somebody else's\n")
+    done = install(tmp_path, f"{url}/", str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "do not run it" in done.stderr
+    assert not (tmp_path / "bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"machine": "riscv64"}, "there is no binary for riscv64"),
+        ({"system": "Plan9"}, "there is no binary for Plan9"),
+        ({"system": "Darwin"}, "has no binary for macos-x86_64"),
+        ({"FLAVOUR": "rocm"}, "FLAVOUR is cpu or cuda"),
+    ],
+)
+def test_what_there_is_no_binary_for(
+    tmp_path: Path, url: str, options: dict[str, str], sentence: str
+) -> None:
+    done = install(tmp_path, url, **options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+
+
+def test_a_release_that_is_not_there(tmp_path: Path, url: str) -> None:
+    done = install(tmp_path, f"{url}/nowhere")
+    assert done.returncode == 1
+    assert "nowhere has no SHA256SUMS" in done.stderr
+    assert "say where the release is" in install(tmp_path).stderr
