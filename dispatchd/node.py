@@ -35,7 +35,8 @@ from dispatchd.core.limits import Limits
 from dispatchd.crew import Crew, hire
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
+from dispatchd.store.sqlite.store import open_sqlite
 from dispatchd.worker.backend.executor import open_backend
 from dispatchd.worker.dial import Dialler, coordinator_url
 from dispatchd.worker.opening import still_opening
@@ -76,7 +77,7 @@ class Coordination(Struct, frozen=True):
     @classmethod
     def over(
         cls,
-        store: SqliteStore,
+        store: SqlStore,
         chain: Chain,
         clock: Clock,
         limits: Limits,
@@ -351,7 +352,7 @@ async def _once_opened(crew: Crew, part: Part) -> None:
 
 
 async def _prepared(
-    store: SqliteStore,
+    store: SqlStore,
     network: NetworkConfig,
     limits: Limits,
     clock: Clock,

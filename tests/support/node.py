@@ -16,14 +16,15 @@ from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
 from dispatchd.node import Coordination
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
+from dispatchd.store.sqlite.store import open_sqlite
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from dispatchd.selling import Shop
 
 USER = "user_abc123"
-OpenShop = Callable[[SqliteStore, FakeClock, Limits], "AbstractAsyncContextManager[Shop]"]
+OpenShop = Callable[[SqlStore, FakeClock, Limits], "AbstractAsyncContextManager[Shop]"]
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Node:
     http: aiohttp.ClientSession
     clock: FakeClock
     parts: Coordination
-    store: SqliteStore
+    store: SqlStore
 
     def crash(self) -> None:
         """From here on, ends like a killed process: nobody is told, nothing is put back."""

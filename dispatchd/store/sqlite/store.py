@@ -5,45 +5,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
-from dispatchd.store.sqlite.chain import SqliteChain
+from dispatchd.store.sql.groups import Grouped, Serve, reading
+from dispatchd.store.sql.store import SqlStore, store_over
 from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
-from dispatchd.store.sqlite.groups import Grouped, Serve, reading, writing
-from dispatchd.store.sqlite.jobs import SqliteJobs
-from dispatchd.store.sqlite.ledger import SqliteLedger
-from dispatchd.store.sqlite.payments import SqlitePayments
-from dispatchd.store.sqlite.trust import SqliteTrust
-from dispatchd.store.sqlite.users import SqliteUsers
-
-
-class SqliteStore(Struct, frozen=True):
-    """The store's parts, over the same file."""
-
-    jobs: SqliteJobs
-    trust: SqliteTrust
-    ledger: SqliteLedger
-    payments: SqlitePayments
-    chain: SqliteChain
-    users: SqliteUsers
+from dispatchd.store.sqlite.writing import writing
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(path: Path) -> AsyncIterator[SqlStore]:
     """Opens the database file for this process alone; raises `Unusable` where that fails."""
     lock = _lock(path)
     try:
         prepare(path)
         async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
-            yield SqliteStore(
-                SqliteJobs(writer, reader),
-                SqliteTrust(writer, reader),
-                SqliteLedger(writer, reader),
-                SqlitePayments(writer, reader),
-                SqliteChain(writer, reader),
-                SqliteUsers(writer, reader),
-            )
+            yield store_over(writer, reader)
     finally:
         lock.release()
 
