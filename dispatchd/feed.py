@@ -53,7 +53,8 @@ class Live:
 class Feed:
     """The jobs that have live text or are watched."""
 
-    def __init__(self, watchers_max: int) -> None:
+    def __init__(self, watchers_max: int, stirred: asyncio.Event | None = None) -> None:
+        self._stirred = stirred or asyncio.Event()
         self._watchers_max = watchers_max
         self._watchers = 0
         self._live: dict[str, Live] = {}
@@ -68,6 +69,7 @@ class Feed:
         live = self._live.setdefault(job_id, Live())
         live.rings.add(ring)
         self._watchers += 1
+        self._stirred.set()
         try:
             yield live, ring
         finally:
@@ -93,6 +95,16 @@ class Feed:
         if (live := self._live.pop(job.id, None)) is not None:
             live.ended = job
             live.ring()
+
+    @property
+    def watched_jobs(self) -> list[str]:
+        """The jobs that somebody watches."""
+        return [job_id for job_id, live in self._live.items() if live.rings]
+
+    def characters(self, lease: Lease) -> int:
+        """How much text of an attempt is here."""
+        live = self._live.get(lease.job_id)
+        return len(live.text) if live is not None and live.attempt == lease.attempt else 0
 
     def watched(self, job_ids: Iterable[str]) -> list[str]:
         """Those of these jobs that somebody watches."""

@@ -14,20 +14,24 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import aiohttp
 from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Market
+from dispatchd.api.relay import HttpRelay
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.neighbours import Neighbours, Relay
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import SeatedWorker, Work
+from dispatchd.core.address import url_here
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
@@ -36,7 +40,7 @@ from dispatchd.crew import Crew, hire
 from dispatchd.feed import Feed
 from dispatchd.store import PaymentStore
 from dispatchd.store.sql.store import SqlStore
-from dispatchd.store.sqlite.store import open_sqlite
+from dispatchd.stores import open_store
 from dispatchd.worker.backend.executor import open_backend
 from dispatchd.worker.dial import Dialler, coordinator_url
 from dispatchd.worker.opening import still_opening
@@ -72,6 +76,7 @@ class Coordination(Struct, frozen=True):
     sales: Sales | None
     payments: PaymentStore
     chain: Chain
+    neighbours: Neighbours | None
     clock: Clock
 
     @classmethod
@@ -82,15 +87,25 @@ class Coordination(Struct, frozen=True):
         clock: Clock,
         limits: Limits,
         shop: "Shop | None" = None,
+        relay: Relay | None = None,
     ) -> Self:
-        """Builds the parts; with a shop, jobs are sold."""
-        seats = Seats()
-        feed = Feed(limits.watchers_max)
+        """Builds the parts; with a shop, jobs are sold.
+
+        A store that others share takes a `relay`, which brings their workers' live text.
+        """
+        stirred = asyncio.Event()
+        seats = Seats(stirred)
+        feed = Feed(limits.watchers_max, stirred)
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         work = Work(store.jobs, store.trust, seats, matching, feed, clock, limits, owed)
         sweep = Sweep(store.jobs, seats, matching, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
+        users = Users(store.users, clock, limits)
+        neighbours = None
+        if relay is not None and store.cluster is not None:
+            parts = (store.cluster, store.jobs, seats, matching, work, feed, users, chain.key)
+            neighbours = Neighbours(*parts, relay, clock, limits)
         intake = Intake(store.jobs, seats, matching, clock, limits, sales)
         coordinator = Coordinator(
             intake,
@@ -101,12 +116,23 @@ class Coordination(Struct, frozen=True):
             matching,
             work,
             feed,
-            Users(store.users, clock, limits),
+            users,
             clock,
             limits,
+            neighbours,
         )
         return cls(
-            seats, coordinator, work, matching, sweep, feed, sales, store.payments, chain, clock
+            seats=seats,
+            coordinator=coordinator,
+            work=work,
+            matching=matching,
+            sweep=sweep,
+            feed=feed,
+            sales=sales,
+            payments=store.payments,
+            chain=chain,
+            neighbours=neighbours,
+            clock=clock,
         )
 
     @property
@@ -115,12 +141,16 @@ class Coordination(Struct, frozen=True):
         parts: list[Part] = [self.matching.run, self.sweep.run]
         if self.sales is not None:
             parts += [self.sales.till.run, self.sales.captures.run]
+        if self.neighbours is not None:
+            parts.append(self.neighbours.listen)
         return parts
 
     async def prepare(self) -> None:
         """Before anything can be committed: looks at what a former process left."""
         await self.coordinator.users.prepare()
         await self.matching.prepare()
+        if self.neighbours is not None:
+            await self.neighbours.prepare()
         left = await self.payments.recover(self.clock.now())
         if left and self.sales is None:
             log.warning(
@@ -138,6 +168,8 @@ class Coordination(Struct, frozen=True):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.sales.captures.settled(), grace_seconds)
         self.feed.close()
+        if self.neighbours is not None:
+            await self.neighbours.withdraw()
 
 
 class Served(Struct, frozen=True):
@@ -282,13 +314,16 @@ async def _branch(
 ) -> AsyncIterator[Branch]:
     """One network: its store, its coordinator, its port, and the worker's seat there."""
     async with AsyncExitStack() as opened:
-        store = await opened.enter_async_context(open_sqlite(network.database))
+        store = await opened.enter_async_context(open_store(network))
         shop = None
         if network.payments is not None:
             selling = import_module("dispatchd.selling")  # with all that payments need
             opening = selling.open_shop(network.payments, store, clock, config.limits)
             shop = await opened.enter_async_context(opening)
-        here = await _prepared(store, network, config.limits, clock, shop)
+        relay = None
+        if network.store is not None:
+            relay = HttpRelay(await opened.enter_async_context(aiohttp.ClientSession()))
+        here = await _prepared(store, network, config.limits, clock, shop, relay)
         parts, places = here.running, list[Part]()
         if crew is not None:
             source = SeatedWorker(here.work, crew.card, clock, config.limits)
@@ -307,11 +342,18 @@ async def _branch(
         )
         async with (
             edge.listening(config.host, network.port) as port,
-            _together(parts),
+            _together([*parts, *_among_others(here, network, config.host, port)]),
             _together(places),  # ends first: nobody may claim a job for a seat that has been left
         ):
             notice = None if shop is None else shop.notice
             yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
+
+
+def _among_others(here: Coordination, network: NetworkConfig, host: str, port: int) -> list[Part]:
+    """What runs where other coordinators share the store."""
+    if here.neighbours is None:
+        return []
+    return [partial(here.neighbours.run, network.advertise or url_here(host, port))]
 
 
 async def run_worker(
@@ -326,19 +368,19 @@ async def run_worker(
     here while others could do them. Raises as `run_node` does.
     """
     clock = SystemClock()
-    url = coordinator_url(config.coordinator)
+    urls = [coordinator_url(address) for address in config.coordinators]
     async with AsyncExitStack() as running:
         hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
         if (crew := await _unless_stopped(hiring, stop)) is None:
             return
-        source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
+        source = RemoteCoordinator(Dialler(urls, clock), crew.card, crew.key, clock)
         parts: list[Part] = [
             partial(_once_opened, crew, source.run),
             partial(crew.work, source, clock),
         ]
         if config.trust_code is not None:
             code = config.trust_code
-            parts.append(partial(claim_code, url, code, crew.key, clock))
+            parts.append(partial(claim_code, urls, code, crew.key, clock))
         async with _together(parts):
             announce(crew)
             async with _opening(crew, announce_model, stop):
@@ -357,11 +399,12 @@ async def _prepared(
     limits: Limits,
     clock: Clock,
     shop: "Shop | None",
+    relay: Relay | None,
 ) -> Coordination:
     """A coordinator's parts, once they have looked at what a former process left."""
     try:
         chain = await open_chain(store.chain, network.database)
-        here = Coordination.over(store, chain, clock, limits, shop)
+        here = Coordination.over(store, chain, clock, limits, shop, relay)
         await here.prepare()
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None

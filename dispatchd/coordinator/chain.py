@@ -38,6 +38,11 @@ class Chain:
         """The public key, in hex."""
         return self._key.public_hex
 
+    @property
+    def key(self) -> KeyPair:
+        """The coordinator's key itself."""
+        return self._key
+
     async def root(self) -> SignedRoot:
         """The Merkle root over all entries."""
         return sign_root(self._key, await self._store.root())
@@ -75,13 +80,19 @@ class Chain:
         ]
 
 
+def coordinator_key_file(database: Path) -> KeyFile:
+    """The file of a coordinator's key, beside its database."""
+    path = database.with_name(f"{database.stem}-coordinator-key.json")
+    return KeyFile(path, "coordinator", "choose another --data-dir")
+
+
 async def open_chain(store: ChainStore, database: Path) -> Chain:
     """The chain in a database, with the key beside it; a new chain gets a new key.
 
     Raises `Unusable` where the key is not there, is another's, or can be read by others.
     """
-    path = database.with_name(f"{database.stem}-coordinator-key.json")
-    file = KeyFile(path, "coordinator", "choose another --data-dir")
+    file = coordinator_key_file(database)
+    path = file.path
     owner = await store.owner()
     if owner is None:
         key = file.load_or_create()

@@ -1,11 +1,13 @@
 """The workers that are online: what each can do, what it holds, and where it offers itself."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
+from dispatchd.core.neighbour import Sitting
 
 
 class Held:
@@ -44,6 +46,7 @@ class Seat:
         self.card = card
         self.users: set[str] = set()
         self.local = local
+        self.since = now
         self.heard_at = now
         self.held: dict[str, Held] = {}
         self._under_way = under_way
@@ -59,9 +62,7 @@ class Seat:
 
     def can_do(self, lane: Lane) -> bool:
         """Whether jobs of a lane may go to this worker, busy or not."""
-        if lane.user_id is not None and lane.user_id not in self.users:
-            return False
-        return self.card.can_do(lane)
+        return self.card.can_do(lane, self.users)
 
     def holds(self, lease: Lease) -> Held | None:
         """What the seat holds under a lease, or None."""
@@ -89,13 +90,18 @@ class Seat:
 class Seats:
     """All seats, found by what the scheduler asks for without looking at each."""
 
-    def __init__(self) -> None:
+    def __init__(self, stirred: asyncio.Event | None = None) -> None:
         self.under_way: dict[str, Held] = {}
         """What the seats hold, by job: those jobs have not ended."""
         self._by_key: dict[str, Seat] = {}
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
+        self.elsewhere: list[Sitting] = []
+        self.version = 0
+        """Grows whenever somebody comes or goes, or is trusted otherwise."""
+        self.stirred = stirred or asyncio.Event()
+        """Is set then."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -109,6 +115,7 @@ class Seats:
 
     def add(self, seat: Seat) -> None:
         """A worker has come; nobody else may sit there with its key."""
+        self._stir()
         self._by_key[seat.key] = seat
         for kind in seat.card.capabilities:
             self._by_type[kind][seat] = None
@@ -117,6 +124,7 @@ class Seats:
 
     def remove(self, seat: Seat, now: Millis) -> None:
         """A worker has gone."""
+        self._stir()
         if self._by_key.get(seat.key) is seat:
             del self._by_key[seat.key]
         for kind in seat.card.capabilities:
@@ -128,11 +136,13 @@ class Seats:
 
     def trust(self, seat: Seat, user_id: str) -> None:
         """A user has been paired with the worker."""
+        self._stir()
         seat.users.add(user_id)
         self._by_user.setdefault(user_id, {})[seat] = None
 
     def distrust(self, seat: Seat, user_id: str, now: Millis) -> None:
         """A user is no longer paired with the worker."""
+        self._stir()
         seat.users.discard(user_id)
         self._distrust(user_id, seat)
         self._last_left.update({(kind, user_id): now for kind in seat.card.capabilities})
@@ -141,11 +151,37 @@ class Seats:
         """The seats of workers that a user is paired with."""
         return list(self._by_user.get(user_id, ()))
 
-    def anyone_for(self, lane: Lane, accept: Callable[[Seat], bool] = lambda _: True) -> bool:
-        """Whether a worker that could do jobs of a lane, and is acceptable, is online."""
+    def anyone_for(
+        self, lane: Lane, accept: Callable[[Seat | Sitting], bool] = lambda _: True
+    ) -> bool:
+        """Whether a worker that could do jobs of a lane, and is acceptable, is online anywhere."""
         if lane.user_id is None:
-            return any(seat.can_do(lane) and accept(seat) for seat in self._by_type[lane.job_type])
-        return any(seat.can_do(lane) and accept(seat) for seat in self.trusted_by(lane.user_id))
+            here: Iterable[Seat] = self._by_type[lane.job_type]
+        else:
+            here = self.trusted_by(lane.user_id)
+        everywhere: Iterable[Seat | Sitting] = itertools.chain(here, self.elsewhere)
+        return any(worker.can_do(lane) and accept(worker) for worker in everywhere)
+
+    @property
+    def sittings(self) -> list[Sitting]:
+        """Who sits here, as other coordinators may know it."""
+        return [Sitting(seat.card, frozenset(seat.users), seat.since) for seat in self]
+
+    @property
+    def models(self) -> set[str]:
+        """The models of workers that know the field `model`, wherever they sit."""
+        cards = [seat.card for seat in self] + [sitting.card for sitting in self.elsewhere]
+        able = [card for card in cards if JobType.LLM_INFER in card.capabilities]
+        return {name for card in able if card.version is not None for name in card.models}
+
+    def sit_elsewhere(self, sittings: list[Sitting], now: Millis) -> None:
+        """These workers sit at other coordinators now; those that did and do not have left."""
+        for gone in [each for each in self.elsewhere if each not in sittings]:
+            users = (None, *gone.users)
+            self._last_left.update(
+                {(kind, user_id): now for kind in gone.card.capabilities for user_id in users}
+            )
+        self.elsewhere = sittings
 
     def last_left(self, lane: Lane) -> Millis:
         """When the last worker that could do jobs of a lane left; 0 if none did lately."""
@@ -156,6 +192,10 @@ class Seats:
         self._last_left = {
             what: moment for what, moment in self._last_left.items() if moment >= before
         }
+
+    def _stir(self) -> None:
+        self.version += 1
+        self.stirred.set()
 
     def _distrust(self, user_id: str, seat: Seat) -> None:
         seats = self._by_user.get(user_id)

@@ -130,6 +130,12 @@ class Work:
                 except StoreUnavailable:
                     log.warning("job %s is tried again once its lease runs out", held.job.id)
 
+    def moved(self, seat: Seat) -> None:
+        """A worker sits at another coordinator by now, which has dealt with its leases."""
+        self._vacate(seat)
+        for held in list(seat.held.values()):
+            seat.drop(held)
+
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
         seat.heard_at = self._clock.now()

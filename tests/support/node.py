@@ -12,6 +12,7 @@ import aiohttp
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Market
 from dispatchd.coordinator.chain import open_chain
+from dispatchd.core.clock import Clock
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
@@ -93,16 +94,33 @@ async def running_node(
             market = shop.market
         chain = await open_chain(store.chain, database)
         parts = Coordination.over(store, chain, clock, limits, shop)
-        await parts.prepare()
-        edge = Edge(
-            *(parts.coordinator, parts.work, chain, MONAD, clock, limits, market),
-            rules or KeyRules(),
-        )
-        tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
-        try:
-            async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
-                yield Node(f"http://127.0.0.1:{got}", http, clock, parts, store)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with serving(parts, clock, limits, port, market, rules) as (url, http):
+            yield Node(url, http, clock, parts, store)
+
+
+@asynccontextmanager
+async def serving(
+    parts: Coordination,
+    clock: Clock,
+    limits: Limits,
+    port: int = 0,
+    market: Market | None = None,
+    rules: KeyRules | None = None,
+) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    """A coordinator's parts on a port; its URL, and a client. Nothing of the sweep runs."""
+    await parts.prepare()
+    edge = Edge(
+        *(parts.coordinator, parts.work, parts.chain, MONAD, clock, limits, market or Market()),
+        rules or KeyRules(),
+    )
+    tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
+    try:
+        async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
+            url = f"http://127.0.0.1:{got}"
+            if parts.neighbours is not None:
+                tasks.append(asyncio.create_task(parts.neighbours.run(url)))
+            yield url, http
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -54,6 +54,11 @@ class Connection:
         self._raw: asyncpg.Connection[Any] | None = None
         self._database: Database | None = None
 
+    @property
+    def server_pid(self) -> int | None:
+        """By which the server names this connection; None where there is none."""
+        return None if self._raw is None else self._raw.get_server_pid()
+
     async def call(self, work: Callable[[Any], _T]) -> _T:
         """Runs a function over the database; raises `StoreUnavailable`.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dispatchd.core.job import Grant
+from dispatchd.store.postgres.cluster import SEEN
 from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.jobs import SqlJobs
 
@@ -20,10 +21,6 @@ _CLAIM = """
     WHERE jobs.seq = claimed.seq
     RETURNING claimed.column1
 """
-_SEEN = """
-    INSERT INTO coordinators VALUES (current_setting('dispatchd.coordinator'), clock_timestamp())
-    ON CONFLICT (coordinator_key) DO UPDATE SET seen_at = clock_timestamp()
-"""
 
 
 class PostgresJobs(SqlJobs):
@@ -31,7 +28,7 @@ class PostgresJobs(SqlJobs):
 
     async def check(self) -> None:
         """Says that this coordinator lives."""
-        await self._write(lambda db: db.execute(_SEEN).rowcount)
+        await self._write(lambda db: db.execute(SEEN).rowcount)
 
     async def assign(self, grants: Sequence[Grant]) -> list[bool]:
         """Leases pending jobs by one statement."""

@@ -2,15 +2,14 @@
 
 from dispatchd.core.job import Millis
 from dispatchd.core.payment import Payment
+from dispatchd.store.postgres.cluster import ALIVE
 from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.payments import SqlPayments
 
-_GONE_SECONDS = 30
 _MINE = "holder = current_setting('dispatchd.coordinator')"
 _OF_THE_GONE = f"""
     state IN ('verifying', 'capturing') AND NOT {_MINE} AND NOT EXISTS (
-        SELECT 1 FROM coordinators WHERE coordinator_key = holder
-        AND seen_at > clock_timestamp() - interval '{_GONE_SECONDS} seconds'
+        SELECT 1 FROM coordinators WHERE coordinator_key = holder AND {ALIVE}
     )
 """
 _ANY_OF_THE_GONE = f"SELECT 1 FROM payments WHERE {_OF_THE_GONE} LIMIT 1"

@@ -3,7 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from dispatchd.core.errors import StoreUnavailable, Unusable
+from dispatchd.store.postgres.cluster import PostgresCluster
 from dispatchd.store.postgres.connection import Address, Connection, Readers
 from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.jobs import PostgresJobs
@@ -28,7 +31,10 @@ async def open_postgres(url: str, coordinator_key: str) -> AsyncIterator[SqlStor
     connection, readers = Connection(address), Readers(address, _READERS)
     writer = Grouped(connection, writing)
     try:
-        store = store_over(writer, readers, PostgresJobs, PostgresPayments)
+        store = replace(
+            store_over(writer, readers, PostgresJobs, PostgresPayments),
+            cluster=PostgresCluster(address, connection, writer, readers),
+        )
         await store.jobs.check()
         yield store
     finally:

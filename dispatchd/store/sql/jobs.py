@@ -60,11 +60,11 @@ _SHOWN = ", ".join(
     for name in _COLUMNS
 )
 _SELECT = f"SELECT {_SHOWN} FROM jobs"
-_SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
+SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
 _SHOWN_STATUS = (
     "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
 )
-_STORED = MappingProxyType({status: name for name, status in _SETTLING.items()})
+_STORED = MappingProxyType({status: name for name, status in SETTLING.items()})
 _STORED_COLUMNS = (*_COLUMNS, "lane", "lease_until")
 _NUMBERS = frozenset(
     {
@@ -377,6 +377,6 @@ def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["avoid"] = msgspec.json.decode(values["avoid"])
     values["extended"] = bool(values["extended"])
-    if (shown := _SETTLING.get(values["status"])) is not None:
+    if (shown := SETTLING.get(values["status"])) is not None:
         values |= {"status": shown, "settling": True}
     return msgspec.convert(values, Job)

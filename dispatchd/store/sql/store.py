@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from dispatchd.store import ClusterStore
 from dispatchd.store.sql.chain import SqlChain
 from dispatchd.store.sql.groups import Grouped, Reads
 from dispatchd.store.sql.jobs import SqlJobs
@@ -20,6 +21,8 @@ class SqlStore(Struct, frozen=True):
     payments: SqlPayments
     chain: SqlChain
     users: SqlUsers
+    cluster: ClusterStore | None = None
+    """How coordinators hear of one another, where several may share the store."""
 
 
 def store_over(

@@ -144,10 +144,13 @@ CREATE TABLE ledger_transfers (
     PRIMARY KEY (network, token, payer, nonce)
 );
 
--- The coordinators, by their keys, and when each was last seen.
+-- The coordinators, by their keys: when each was last seen, where the others reach it, and who sits
+-- there, as JSON.
 CREATE TABLE coordinators (
     coordinator_key text PRIMARY KEY,
-    seen_at timestamptz NOT NULL
+    seen_at timestamptz NOT NULL,
+    url text NOT NULL DEFAULT '',
+    sittings text NOT NULL DEFAULT '[]'
 );
 
 -- What pays for the jobs. A row is the lock against using an authorization twice, and stays.
@@ -251,21 +254,26 @@ CREATE VIEW chain_nodes AS
     SELECT level, place, hash FROM chains_nodes
     WHERE coordinator_key = current_setting('dispatchd.coordinator');
 
--- The bell: something has happened that other coordinators may wait for. It says no more; what
+-- The bells: something has happened that other coordinators may wait for. They say no more; what
 -- several writes of one transaction ring sounds once.
 CREATE FUNCTION ring() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('dispatchd', '');
+    PERFORM pg_notify(TG_ARGV[0], '');
     RETURN NULL;
 END $$;
 
 CREATE TRIGGER jobs_wait AFTER INSERT ON jobs FOR EACH ROW
 WHEN (new.status = 'pending')
-EXECUTE FUNCTION ring();
+EXECUTE FUNCTION ring('dispatchd_jobs');
 CREATE TRIGGER jobs_move AFTER UPDATE OF status ON jobs FOR EACH ROW
 WHEN (new.status IN ('pending', 'completed', 'failed'))
-EXECUTE FUNCTION ring();
+EXECUTE FUNCTION ring('dispatchd_jobs');
 CREATE TRIGGER pairings_change AFTER INSERT OR UPDATE OR DELETE ON pairings
-EXECUTE FUNCTION ring();
+EXECUTE FUNCTION ring('dispatchd_people');
 CREATE TRIGGER users_change AFTER INSERT OR UPDATE OR DELETE ON users
-EXECUTE FUNCTION ring();
+EXECUTE FUNCTION ring('dispatchd_people');
+CREATE TRIGGER coordinators_come AFTER INSERT OR DELETE ON coordinators
+EXECUTE FUNCTION ring('dispatchd_people');
+CREATE TRIGGER sittings_change AFTER UPDATE OF sittings ON coordinators FOR EACH ROW
+WHEN (old.sittings <> new.sittings OR old.url <> new.url)
+EXECUTE FUNCTION ring('dispatchd_people');
