@@ -1,5 +1,7 @@
 """Brings the shared database to the present version, while nobody uses an older one."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -28,20 +30,26 @@ async def migrate(connection: "asyncpg.Connection[Any]") -> None:
     """
     if await _version(connection) == NEWEST_VERSION:
         return
-    await connection.execute(_WAIT)
-    try:
-        await connection.execute(_ALONE)
-    except asyncpg.LockNotAvailableError:
-        raise Unusable(
-            "The database of --store must be brought to a newer version, and coordinators of the"
-            " older one use it. Stop them first."
-        ) from None
-    try:
+    async with alone_with(connection):
         await connection.execute(_TABLE)
         for version in range(await _version(connection) + 1, NEWEST_VERSION + 1):
             async with connection.transaction():
                 await connection.execute(_MIGRATIONS[version])
                 await connection.execute(_ADD, version)
+
+
+@asynccontextmanager
+async def alone_with(connection: "asyncpg.Connection[Any]") -> AsyncIterator[None]:
+    """Nobody uses the database during the block; raises `Unusable` where somebody does."""
+    await connection.execute(_WAIT)
+    try:
+        await connection.execute(_ALONE)
+    except asyncpg.LockNotAvailableError:
+        raise Unusable(
+            "Coordinators use the database, which must be let alone. Stop them first."
+        ) from None
+    try:
+        yield
     finally:
         await connection.execute(_NOT_ALONE)
 

@@ -1,7 +1,7 @@
 """Opens the embedded store: its lock, its migrations, and its parts."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,11 +16,18 @@ from dispatchd.store.sqlite.writing import writing
 @asynccontextmanager
 async def open_sqlite(path: Path) -> AsyncIterator[SqlStore]:
     """Opens the database file for this process alone; raises `Unusable` where that fails."""
+    with alone(path):
+        async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
+            yield store_over(writer, reader)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """The database file, of the present version, for this process alone; raises `Unusable`."""
     lock = _lock(path)
     try:
         prepare(path)
-        async with _grouped(path, writing) as writer, _grouped(path, reading) as reader:
-            yield store_over(writer, reader)
+        yield path
     finally:
         lock.release()
 
