@@ -205,6 +205,16 @@ async def test_of_many_results_at_once_only_the_one_without_its_lease_is_refused
     assert statuses == [JobStatus.ASSIGNED] + [JobStatus.COMPLETED] * (count - 1)
 
 
+async def test_a_text_may_hold_anything(store: SqlStore) -> None:
+    mine = await leased(store)
+    await store.jobs.fail(mine, "a \0 reason")
+    stored = await found(store)
+    assert stored.status is JobStatus.FAILED
+    assert (stored.error or "").startswith("a ")
+    assert await store.jobs.get("job-\0") is None
+    assert await store.jobs.take_over(KEY, ["\0"], 1, 2) == []
+
+
 async def put_into(store: SqlStore, status: JobStatus) -> Job:
     """Brings a job into a status by the verbs alone; returns it as its holder believes it to be."""
     if status is JobStatus.PENDING:

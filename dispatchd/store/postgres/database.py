@@ -52,7 +52,7 @@ class Database:
         """Runs a statement."""
         with our_errors():
             statement = self._statement(sql)
-            found = wait_for(statement.fetch(*parameters))
+            found = wait_for(statement.fetch(*map(_storable, parameters)))
         changed = _changed(statement.get_statusmsg())
         self.total_changes += changed
         return Rows(found, changed)
@@ -114,6 +114,13 @@ def _over_arrays(sql: str, types: tuple[str, ...]) -> str:
     columns = ", ".join(f"column{place}" for place in range(1, len(types) + 1))
     arrays = ", ".join(f"CAST(? AS {name}[])" for name in types)
     return sql.format(rows=f"SELECT {columns} FROM unnest({arrays}) AS given ({columns})")
+
+
+def _storable(value: Any) -> Any:
+    """A value that PostgreSQL can store or look for; its texts have no NUL."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd") if "\0" in value else value
+    return list(map(_storable, value)) if isinstance(value, tuple) else value
 
 
 def _changed(status: str | None) -> int:

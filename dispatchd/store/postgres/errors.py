@@ -42,5 +42,5 @@ def our_errors() -> Iterator[None]:
 
 def sentence(error: Exception) -> str:
     """What is said of an error; the server's own words, without what was asked."""
-    words = str(error).strip().rstrip(".") or type(error).__name__
+    words = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return f"The job store does not work at the moment: {words}."

@@ -28,7 +28,13 @@ async def migrate(connection: "asyncpg.Connection[Any]") -> None:
 
     Raises `Unusable` where the database is of a newer version, or of an older one that is in use.
     """
-    if await _version(connection) == NEWEST_VERSION:
+    present = await _version(connection)
+    if present > NEWEST_VERSION:
+        raise Unusable(
+            f"The database of --store is of version {present}, made by a newer dispatchd; this one"
+            f" knows versions up to {NEWEST_VERSION}. Update dispatchd, or use another database."
+        )
+    if present == NEWEST_VERSION:
         return
     async with alone_with(connection):
         await connection.execute(_TABLE)
@@ -64,13 +70,5 @@ async def refuse_other_version(connection: "asyncpg.Connection[Any]") -> None:
 
 
 async def _version(connection: "asyncpg.Connection[Any]") -> int:
-    """The version of the database; raises `Unusable` for a newer one."""
-    if not await connection.fetchval(_KNOWN):
-        return 0
-    version = int(await connection.fetchval(_VERSION))
-    if version > NEWEST_VERSION:
-        raise Unusable(
-            f"The database of --store is of version {version}, made by a newer dispatchd; this one"
-            f" knows versions up to {NEWEST_VERSION}. Update dispatchd, or use another database."
-        )
-    return version
+    known = await connection.fetchval(_KNOWN)
+    return int(await connection.fetchval(_VERSION)) if known else 0

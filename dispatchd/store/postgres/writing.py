@@ -14,31 +14,27 @@ _TRIES = 5
 def writing(db: Database, operations: list[Operation | Bulk]) -> list[Any]:
     """Runs operations in one transaction, which is on disk when this returns.
 
-    A statement that breaks a constraint spoils its transaction; then each operation gets one of
-    its own.
+    A statement that breaks a constraint spoils its transaction, and two groups that lock the same
+    rows in another order wait for each other. Then each operation gets a transaction of its own.
     """
     try:
-        return _committed(db, operations)
-    except Spoilt:
+        return _once(db, operations)
+    except (Spoilt, Contended):
         return [_alone(db, operation) for operation in operations]
 
 
 def _alone(db: Database, operation: Operation | Bulk) -> Any:
-    try:
-        (outcome,) = _committed(db, [operation])
-    except Spoilt as error:
-        return error.__cause__ or error
-    return outcome
-
-
-def _committed(db: Database, operations: list[Operation | Bulk]) -> list[Any]:
-    """The outcomes; what others were in the way of is tried again from the start."""
-    for _ in range(_TRIES - 1):
+    """What came of an operation, or why it could not be done."""
+    for _ in range(_TRIES):
         try:
-            return _once(db, operations)
-        except Contended:
-            continue
-    return _once(db, operations)
+            (outcome,) = _once(db, [operation])
+        except Spoilt as error:
+            return error.__cause__ or error
+        except Contended as error:
+            outcome = error
+        else:
+            break
+    return outcome
 
 
 def _once(db: Database, operations: list[Operation | Bulk]) -> list[Any]:
