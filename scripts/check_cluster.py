@@ -29,7 +29,7 @@ def main() -> int:
         parser.error("no PostgreSQL server here: install Debian's package postgresql")
     with running_server(folder) as server, tempfile.TemporaryDirectory() as home:
         plan = Plan(seconds=asked.seconds, kill_every=4, restart_store=True)
-        chaos = Chaos(server, Path(home), plan, random.Random(asked.seed))
+        chaos = Chaos(server, server.url, Path(home), plan, random.Random(asked.seed))
         found = asyncio.run(chaos.run())
     print(found)
     return 0 if found.good else 1

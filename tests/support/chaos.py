@@ -80,6 +80,7 @@ class Chaos:
     """One run."""
 
     server: Server
+    store: str
     home: Path
     plan: Plan
     chance: random.Random
@@ -88,7 +89,6 @@ class Chaos:
     kills: int = 0
 
     def __post_init__(self) -> None:
-        self._store = self.server.database()
         self._ports = [free_port() for _ in range(self.plan.coordinators)]
         self._processes: dict[int, Process] = {}
         self._over = asyncio.Event()
@@ -123,7 +123,7 @@ class Chaos:
     def _start(self, port: int) -> None:
         folder = self.home / str(port)
         folder.mkdir(exist_ok=True)
-        given = ("run", "--testnet", "--no-worker", "--port", str(port), "--store", self._store)
+        given = ("run", "--testnet", "--no-worker", "--port", str(port), "--store", self.store)
         self._processes[port] = Process(given, clean_environment(folder))
 
     def _end_all(self) -> None:
@@ -171,7 +171,7 @@ class Chaos:
             await asyncio.sleep(0.1)
 
     async def _until_quiet(self) -> None:
-        connection = await asyncpg.connect(self._store)
+        connection = await asyncpg.connect(self.store)
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
                 while set(await _states(connection)) - {"completed", "failed"}:
@@ -180,7 +180,7 @@ class Chaos:
             await connection.close()
 
     async def _look(self) -> Found:
-        connection = await asyncpg.connect(self._store)
+        connection = await asyncpg.connect(self.store)
         try:
             return Found(
                 accepted=len(self.accepted),
