@@ -20,6 +20,7 @@ from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
+from dispatchd.core.chain import Bundle
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import (
     Conflict,
@@ -146,6 +147,13 @@ class Coordinator:
     def is_neighbour(self, job_id: str, ticket: str) -> bool:
         """Whether a ticket for a job is that of another coordinator over the same store."""
         return self._neighbours is not None and self._neighbours.is_ticket(job_id, ticket)
+
+    async def bundle_elsewhere(self, job_id: str) -> Bundle | None:
+        """The proof of a job that is in another coordinator's chain; None where it is in none.
+
+        Raises `NotFound` where that coordinator cannot be asked.
+        """
+        return None if self._neighbours is None else await self._neighbours.bundle(job_id)
 
     async def payment_for(self, job_id: str) -> Payment | None:
         """What pays for a job; None where it is free."""

@@ -7,15 +7,17 @@ the jobs that somebody watches here or a worker here has, and at who sits where.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
+from dispatchd.core.chain import Bundle
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable
+from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
 from dispatchd.core.limits import Limits
@@ -31,8 +33,17 @@ _BETWEEN_LOOKS_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
 _TICKET_SECONDS = 60
 
-Relay = Callable[[str, str, str, str], AsyncIterator[str]]
-"""Another coordinator's live text of a job, from (its URL, the job's id, a place, a ticket)."""
+
+class Relay(Protocol):
+    """Asks another coordinator, by its URL, for what it alone has of a job."""
+
+    def text(self, url: str, job_id: str, place: str, ticket: str) -> AsyncIterator[str]:
+        """The live text of a job from a place on, until its attempt or the connection ends."""
+        ...
+
+    async def bundle(self, url: str, job_id: str, ticket: str) -> Bundle | None:
+        """The proof of a job's result; None where it cannot be had at the moment."""
+        ...
 
 
 class Neighbours:
@@ -128,6 +139,22 @@ class Neighbours:
             return False
         return signature_holds(key, relay_text(key, job_id, int(at)), signature)
 
+    async def bundle(self, job_id: str) -> Bundle | None:
+        """The proof of a job's result where another has it in its chain; None where nobody has.
+
+        Raises `NotFound` where the one that has cannot be asked: nobody else can sign for it.
+        """
+        owner = await self._cluster.chained_by(job_id)
+        if owner is None:
+            return None
+        other = self._others.get(owner)
+        bundle = None
+        if other is not None:
+            bundle = await self._relay.bundle(other.url, job_id, self.ticket(job_id))
+        if bundle is None:
+            raise NotFound(f"The receipt is chained by coordinator {owner}, which is not there")
+        return bundle
+
     async def _look(self, rung: set[Bell], url: str) -> None:
         now = self._clock.now()
         if Bell.JOBS in rung:
@@ -206,7 +233,7 @@ class Neighbours:
         """Passes live text on until it ends; whatever is missing then comes with the result."""
         lease = Lease(state.job_id, state.attempt)
         place = f"{state.attempt}-{self._feed.characters(lease)}"
-        async for text in self._relay(url, state.job_id, place, self.ticket(state.job_id)):
+        async for text in self._relay.text(url, state.job_id, place, self.ticket(state.job_id)):
             if state.job_id in self._seats.under_way:
                 return
             self._feed.progress(lease, text)

@@ -306,6 +306,10 @@ class ClusterStore(Protocol):
         """Where these jobs are in their lives; those that are not known are left out."""
         ...
 
+    async def chained_by(self, job_id: str) -> str | None:
+        """The key of the coordinator in whose chain a job is, whether it lives or not."""
+        ...
+
     async def users_of_all(self, worker_keys: Sequence[str]) -> dict[str, set[str]]:
         """The users that trust each of these workers."""
         ...

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from dispatchd.api.relay import TICKET
 from dispatchd.core.job import JobType
+from dispatchd.core.keys import KeyPair
+from dispatchd.core.neighbour import relay_text
+from tests.support import auditor
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
 from tests.support.events import events
 from tests.support.executors import Instant, Scripted
@@ -68,6 +72,48 @@ async def test_live_text_of_a_worker_elsewhere(trio: Trio) -> None:
             assert [event[0] async for event in seen][-1] == "done"
 
 
+async def test_a_private_job_is_shown_to_a_neighbour_alone(trio: Trio) -> None:
+    first, second, third = trio
+    key = (await first.ask("POST", "/v1/users", {"user_id": "ann"}))["api_key"]
+    mine = {"Authorization": f"Bearer {key}"}
+    for each in trio:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not each.parts.coordinator.users.protected("ann"):
+                await asyncio.sleep(0.01)
+    async with our_worker(second.url, {JobType.TASK: Instant(DONE)}) as worker:
+        await first.knows(workers=1)
+        code = await first.ask("POST", "/v1/trust/create", {"user_id": "ann"}, **mine)
+        claim = {"pairing_code": code["pairing_code"], "provider_pubkey": worker.public_hex}
+        await second.ask("POST", "/v1/trust/claim", claim)
+        body = {
+            "job_type": "TASK",
+            "user_id": "ann",
+            "privacy_class": "PRIVATE",
+            "payload": {"job_type": "TASK", "task_type": "summarize", "input": "a b c"},
+        }
+        job = await second.ask("POST", "/v1/jobs/commit/cheap", body, **mine)
+        path = f"/v1/receipts/{job['job_id']}"
+        await second.ask("GET", f"/v1/jobs/{job['job_id']}?wait=20", **mine)
+        await third.ask("GET", path, **mine)
+    good = third.parts.neighbours
+    assert good is not None
+    stranger = KeyPair.generate()
+    at = good.ticket("x").split()[1]
+    signature = stranger.sign(relay_text(stranger.public_hex, job["job_id"], int(at)))
+    for ticket, status in (
+        (good.ticket(job["job_id"]), 200),
+        (good.ticket("another job"), 401),
+        (f"{stranger.public_hex} {at} {signature}", 401),
+        (f"{third.parts.chain.coordinator_key} {at} {signature}", 401),
+        (f"{third.parts.chain.coordinator_key} 1 {signature}", 401),
+        ("", 401),
+        ("a b", 401),
+    ):
+        headers = {TICKET: ticket}
+        async with second.http.get(f"{second.url}{path}", headers=headers) as reply:
+            assert reply.status == status, ticket
+
+
 async def test_cancelling_reaches_the_worker_wherever_it_sits(trio: Trio) -> None:
     first, second, _ = trio
     script = Scripted()
@@ -122,6 +168,18 @@ async def test_nobody_is_told_that_nobody_can_while_a_worker_sits_elsewhere(trio
         assert first.parts.seats.anyone_for(lane)
     await first.knows(workers=0)
     assert not first.parts.seats.anyone_for(lane)
+
+
+async def test_whoever_is_asked_has_the_proof_of_a_result(trio: Trio) -> None:
+    first, second, _ = trio
+    async with our_worker(second.url, {JobType.TASK: Instant(DONE)}):
+        await first.knows(workers=1)
+        job_id = await first.commit()
+        await first.ended(job_id)
+    for each in trio:
+        async with each.http.get(f"{each.url}/v1/receipts/{job_id}") as reply:
+            bundle = auditor.check_bundle(await reply.text())
+        assert bundle["root"]["coordinator_key"] == second.parts.chain.coordinator_key
 
 
 async def test_each_chain_is_of_one_coordinator_and_a_job_is_in_one(trio: Trio) -> None:

@@ -213,3 +213,58 @@ async def test_a_server_that_was_away_is_used_again(tmp_path: Path) -> None:
             assert store.jobs.problem is None
             waiting = await store.jobs.waiting({Lane(job(1).job_type): 9})
             assert [each.id for each in waiting] == ["job-1", "job-3"]
+
+
+_FINISHED = """
+    INSERT INTO jobs (id, job_type, tier, privacy, user_id, created_at, status, lane, rank,
+        worker_key, payload, output, receipt, signature, completed_at, attempt)
+    SELECT 'old-' || n, 'TASK', 'CHEAP', 'PUBLIC', 'user', n, 'completed', '["TASK"]', n,
+        'w', '{}', '{}', '{}', '', n, 1
+    FROM generate_series(1, 20000) AS n
+"""
+_READ_THROUGH = """
+    SELECT seq_tup_read FROM pg_stat_user_tables
+    WHERE relname = 'jobs' AND schemaname = current_schema()
+"""
+
+_STILL_THERE = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dispatchd'"
+
+
+async def test_no_verb_of_the_queue_reads_through_what_has_ended(url: str) -> None:
+    """Whatever the number of finished jobs, each finds its rows by an index."""
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    try:
+        await _use_beside_what_has_ended(connection, url)
+    finally:
+        await connection.close()
+
+
+async def _use_beside_what_has_ended(connection: "asyncpg.Connection[Any]", url: str) -> None:
+    async with open_postgres(url, FIRST):
+        pass
+    await connection.execute(_FINISHED)
+    await connection.execute("VACUUM ANALYZE jobs")
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    before = await connection.fetchval(_READ_THROUGH)
+    async with open_postgres(url, FIRST) as store:
+        held = [await leased(store, number) for number in range(4)]
+        await store.jobs.add(job(5), IdempotencyKey("user", "k", "f", 0), open_max=99)
+        await store.jobs.start(Lease(held[0].id, 1))
+        await store.jobs.renew({Lease(held[0].id, 1): 7000})
+        await store.jobs.take_over(KEY, [held[0].id], 1, 8000)
+        await store.jobs.finish(held[0], DONE, at=1)
+        await store.jobs.put_back(Lease(held[1].id, 1), held[1])
+        await store.jobs.fail(held[2], "broken")
+        assert await store.jobs.waiting_lanes() == [PUBLIC_TASKS]
+        assert len(await store.jobs.waiting({PUBLIC_TASKS: 9})) == 2
+        assert await store.jobs.count_waiting() == 2
+        assert len(await store.jobs.held_by(KEY)) == 1
+        assert len(await store.jobs.overdue(9999, 9)) == 1
+        assert await store.jobs.expired(9999, 9) == []
+        assert await store.jobs.fail_stranded(PUBLIC_TASKS, 1, "x") == {}
+        assert store.cluster is not None
+        assert len(await store.cluster.states([each.id for each in held])) == 4
+    async with asyncio.timeout(20):
+        while await connection.fetchval(_STILL_THERE):  # a connection tells what it did at its end
+            await asyncio.sleep(0.01)
+    assert await connection.fetchval(_READ_THROUGH) == before

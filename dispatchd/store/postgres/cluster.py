@@ -36,6 +36,10 @@ _NEIGHBOURS = f"""
     WHERE coordinator_key <> {_ME} AND {ALIVE}
 """
 _STATES = "SELECT id, status, attempt, worker_key FROM jobs WHERE id IN ({rows})"
+_CHAINED_BY = """
+    SELECT coordinator_key FROM chains_entries JOIN jobs ON jobs.seq = chains_entries.job_seq
+    WHERE jobs.id = ?
+"""
 _PAIRINGS = "SELECT provider_pubkey, user_id FROM pairings WHERE provider_pubkey IN ({rows})"
 
 
@@ -106,6 +110,11 @@ class PostgresCluster:
             JobState(job_id, SETTLING.get(status) or JobStatus(status), attempt, worker_key)
             for job_id, status, attempt, worker_key in found
         ]
+
+    async def chained_by(self, job_id: str) -> str | None:
+        """The key of the coordinator in whose chain a job is."""
+        row = await self._read(lambda db: db.execute(_CHAINED_BY, (job_id,)).fetchone())
+        return None if row is None else str(row[0])
 
     async def users_of_all(self, worker_keys: Sequence[str]) -> dict[str, set[str]]:
         """The users that trust each of these workers."""
