@@ -296,7 +296,7 @@ class Work:
             await self._jobs.put_back(lease, decision.job, fault.blame)
         except LeaseLost:
             return
-        self._feed.returned(job, fault.reason)
+        self._feed.returned(job, fault.reason[:_REASON_CHARS_MAX])
         self._matching.job_returns(decision.job.lane)
 
     def _vacate(self, seat: Seat) -> None:
