@@ -303,7 +303,7 @@ class Work:
             self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
-        self._feed.returned(job, fault.reason)
+        self._feed.returned(job, fault.reason[:_REASON_CHARS_MAX])
         self._matching.job_returns(decision.job.lane)
 
     def _blame(self, job: Job, standing: Standing | None) -> None:
