@@ -137,7 +137,7 @@ async def test_a_challenge_is_answered_and_nothing_else_is_signed(challenge: str
     app = web.Application()
     app.router.add_get("/", coordinate)
     async with TestServer(app) as server:
-        host = f"{server.host}:{server.port}"
+        host = server.make_url("/").authority
         task = Instant({"summary": "x", "word_count": 1})
         async with our_worker(str(server.make_url("/")), {JobType.TASK: task}) as key:
             async with asyncio.timeout(PATIENCE_SECONDS):
