@@ -82,7 +82,6 @@ class Work:
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
         seat.heard_at = self._clock.now()
-        self._matching.heard(seat)
 
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job that the worker can do."""
