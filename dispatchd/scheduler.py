@@ -125,7 +125,7 @@ def strikes_of(standing: Standing, now: Millis, limits: Limits) -> int:
 
 
 def grade(standing: Standing, now: Millis, limits: Limits) -> Grade:
-    """How good a worker's record is.
+    """How good a worker's record is; whoever is new is good until something stands against it.
 
     A suspension that would last for longer than any may is one from before the clock was set back.
     """
@@ -135,9 +135,7 @@ def grade(standing: Standing, now: Millis, limits: Limits) -> Grade:
     against = strikes_of(standing, now, limits)
     if 2 * against >= limits.strikes_max:
         return Grade.POOR
-    if against == 0 and standing.record.completed >= limits.good_record_jobs:
-        return Grade.GOOD
-    return Grade.FAIR
+    return Grade.FAIR if against else Grade.GOOD
 
 
 def _strikes_for(job: Job, fault: Fault) -> int:

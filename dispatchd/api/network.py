@@ -21,6 +21,7 @@ from dispatchd.api.status import worker_shown
 from dispatchd.coordinator.coordinator import Coordinator, Numbers
 from dispatchd.coordinator.recent import Event, Life, Recent, Step
 from dispatchd.core.clock import Clock, iso
+from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import ENDED, Job, JobStatus, Millis
 from dispatchd.core.network import Network
 
@@ -132,17 +133,28 @@ class NetworkRoutes:
         )
 
     async def _news(self, caller: str | None) -> AsyncGenerator[str]:
-        """Events, as many a second as there are frames at the most."""
+        """Events, as many a second as there are frames at the most.
+
+        Where the store goes away amid them they end, and the watcher comes back.
+        """
         seen = _NOTHING
         with self._coordinator.watcher():
             while not self._coordinator.ending:
-                frame = await self._look()
+                try:
+                    frame = await self._look()
+                except StoreUnavailable:
+                    if seen == _NOTHING:
+                        raise
+                    return
                 if frame.version > seen:
                     kind = "snapshot" if seen == _NOTHING else "change"
                     data = self._print(frame, seen, caller).decode()
                     yield f"id: {frame.version}\nevent: {kind}\ndata: {data}\n\n"
                     seen = frame.version
-                if not await self._clock.wait(self._recent.listen(seen), _QUIET_SECONDS):
+                happened = self._recent.listen(seen)
+                if self._coordinator.ending:  # perhaps while the frame was looked up
+                    return
+                if not await self._clock.wait(happened, _QUIET_SECONDS):
                     yield KEEP_ALIVE
                     continue
                 left = frame.at + _FRAME_MILLIS - self._clock.now()

@@ -379,7 +379,7 @@ OPERATIONS = (
     _get(
         *("/dashboard/{file}", "Node", "A file of the live page", TEXT),
         parameters=(_FILE,),
-        media_types=("text/javascript", "text/css", "text/html"),
+        media_types=("text/javascript", "text/css", "text/html", "image/svg+xml"),
         errors=(404,),
     ),
     _get("/openapi.json", "Node", "This document", OBJECT),

@@ -37,15 +37,14 @@ class StatusRoutes:
         return json_response(health | ({"problems": problems} if problems else {}))
 
     async def _workers(self, request: web.Request) -> web.Response:
+        after, limit = parameter(request, "after") or "", page_size(request)
         if not flag(request, "all"):
             workers = await self._coordinator.workers()
             return json_response({"workers": [worker_shown(each) for each in workers]})
-        limit = page_size(request)
-        workers = await self._coordinator.known_workers(parameter(request, "after") or "", limit)
+        workers = await self._coordinator.known_workers(after, limit)
         following = workers[-1].key if len(workers) == limit else None
-        return json_response(
-            {"workers": [worker_shown(each) for each in workers], "next": following}
-        )
+        shown = [worker_shown(each) for each in workers]
+        return json_response({"workers": shown, "next": following})
 
     def introduction(self) -> web.Response:
         """What stands at `/` for those who do not come as workers."""

@@ -66,6 +66,7 @@ class WorkerConnection:
         self._limits = limits
         self._seat: Seat | None = None
         self._registered = asyncio.Event()
+        self._supplied = asyncio.Event()
         self._deliveries = Deliveries(work, clock, limits, self.send)
         self._results = Results(work, clock, limits, self.send)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -215,18 +216,19 @@ class WorkerConnection:
         """Gives the worker jobs once it may have some, and takes back what it was told wrongly."""
         try:
             await self._admission.admitted(seat)
+            for job_id in promised:
+                if job_id not in seat.held:
+                    await self.send(JobCancel(job_id))
+            for place in self._deliveries.places(seat):
+                self._spawn(place)
         except LeaseLost:
-            return  # and the connection is being closed
+            pass  # and the connection is being closed
         except DispatchError as error:
             code = "KEY_IN_USE" if isinstance(error, Invalid) else error.code.upper()
             await self.send(ErrorFrame(code, str(error)))
             await self.close(1008, b"not admitted")
-            return
-        for job_id in promised:
-            if job_id not in seat.held:
-                await self.send(JobCancel(job_id))
-        for place in self._deliveries.places(seat):
-            self._spawn(place)
+        finally:
+            self._supplied.set()
 
     async def _prove(self, seat: Seat, message: Prove) -> None:
         if seat.challenge is None:
@@ -234,6 +236,8 @@ class WorkerConnection:
             return
         try:
             if await self._admission.prove(seat, message.signature, self._host):
+                # Its next frame may end a job that it has kept, and that must find its place.
+                await self._supplied.wait()
                 return
             refusal = ErrorFrame("BAD_PROOF", "The signature does not prove this key here.")
         except StoreUnavailable as error:

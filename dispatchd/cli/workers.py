@@ -32,7 +32,7 @@ _PAGE = 50
 )
 @with_coordinator
 def workers(url: str, after: str | None, limit: int, *, everyone: bool, as_json: bool) -> None:
-    """List the workers that are connected, with their records.
+    """List the workers that are connected.
 
     Example: dispatchd workers --coordinator http://192.168.1.20:4010
     """

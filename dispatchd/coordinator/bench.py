@@ -1,14 +1,16 @@
 """The free places of all workers, in the order in which jobs should be offered to them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
 from typing import NamedTuple
 
 from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.core.card import ProviderType
-from dispatchd.core.job import Job, JobType, Lane
+from dispatchd.core.job import Job, JobType, Lane, Millis
 from dispatchd.core.standing import Grade
 from dispatchd.scheduler import preference
 
+_LOOKED_AT_MAX = 64
 _RANKS = {grade: rank for rank, grade in enumerate(Grade)}
 
 
@@ -27,17 +29,19 @@ class _Kind(NamedTuple):
 
 
 class Bench:
-    """Offers grouped by kind, in each group the worker last heard from at the end.
+    """Offers grouped by kind, in each group the worker that was given a job longest ago in front.
 
-    A place that has just become free counts as news from its worker, too. Those of a worker that
-    is suspended are kept, and not found.
-    There are few kinds, so finding the best offer takes no longer with many idle workers.
+    So equals take turns, and jobs that come together do not crowd on one machine. A worker of which
+    nothing was heard of late may be gone: it comes last. The offers of one that is suspended are
+    kept, and not found. There are few kinds, so finding the best offer takes no longer with many
+    idle workers.
     """
 
     def __init__(self, seats: Seats) -> None:
         self._seats = seats
         self._groups: dict[_Kind, dict[Offer, None]] = {}
         self._group_of: dict[Offer, dict[Offer, None]] = {}
+        self._turns = count(1)
 
     def __len__(self) -> int:
         return len(self._group_of)
@@ -50,37 +54,37 @@ class Bench:
         offer.seat.offers[offer] = None
 
     def remove(self, offer: Offer) -> None:
-        """A place is taken or withdrawn; doing so twice does nothing."""
+        """A place is withdrawn; doing so twice does nothing."""
         if (group := self._group_of.pop(offer, None)) is not None:
             del group[offer]
             del offer.seat.offers[offer]
 
-    def heard(self, seat: Seat) -> None:
-        """A worker has shown that it is alive, so it goes before those that have not."""
-        for offer in seat.offers:
-            group = self._group_of[offer]
-            group[offer] = group.pop(offer)
+    def take(self, offer: Offer) -> None:
+        """A place is given a job; the next one goes to another worker, if there is an equal."""
+        group = self._group_of[offer]
+        self.remove(offer)
+        offer.seat.turn_taken = next(self._turns)
+        for other in offer.seat.offers:
+            if self._group_of[other] is group:
+                group[other] = group.pop(other)
 
     def serves(self, lane: Lane) -> bool:
         """Whether any free place could take a job of a lane."""
         return next(self._fitting(lane), None) is not None
 
-    def best(self, job: Job, accept: Callable[[Seat], bool]) -> Offer | None:
-        """The free place that suits a job best among the acceptable ones."""
-        if job.lane.user_id is None:
-            return self._best_of_all(job, accept)
-        offers = [offer for offer in self._fitting(job.lane) if accept(offer.seat)]
-        return min(offers, key=lambda offer: _order(job, offer), default=None)
+    def best(self, job: Job, accept: Callable[[Seat], bool], heard_after: Millis) -> Offer | None:
+        """The free place that suits a job best among the acceptable ones.
 
-    def _best_of_all(self, job: Job, accept: Callable[[Seat], bool]) -> Offer | None:
-        firsts = []
+        Workers from which nothing was heard since `heard_after` come last.
+        """
         lane = job.lane
-        for kind, group in self._groups.items():
-            if kind.fits(lane):
-                acceptable = (offer for offer in reversed(group) if accept(offer.seat))
-                firsts.append(next(acceptable, None))
-        offers = [offer for offer in firsts if offer is not None]
-        return min(offers, key=lambda offer: _order(job, offer), default=None)
+        if lane.user_id is None:
+            groups = (group for kind, group in self._groups.items() if kind.fits(lane))
+            firsts = (_first(group, accept, heard_after) for group in groups)
+            offers = [offer for offer in firsts if offer is not None]
+        else:
+            offers = [offer for offer in self._fitting(lane) if accept(offer.seat)]
+        return min(offers, key=lambda offer: _order(job, offer, heard_after), default=None)
 
     def _fitting(self, lane: Lane) -> Iterator[Offer]:
         if lane.user_id is None:
@@ -98,6 +102,20 @@ def _kind(offer: Offer) -> _Kind:
     return _Kind(offer.job_types, seat.card.provider_type, ours, models, seat.grade)
 
 
-def _order(job: Job, offer: Offer) -> tuple[int, int, int]:
+def _first(
+    group: Iterable[Offer], accept: Callable[[Seat], bool], heard_after: Millis
+) -> Offer | None:
+    """Whose turn it is; past a few silent workers, the first of them."""
+    silent = None
+    acceptable = (offer for offer in group if accept(offer.seat))
+    for offer in islice(acceptable, _LOOKED_AT_MAX):
+        if offer.seat.heard_at >= heard_after:
+            return offer
+        silent = silent or offer
+    return silent
+
+
+def _order(job: Job, offer: Offer, heard_after: Millis) -> tuple[int, bool, int, int]:
     seat = offer.seat
-    return preference(job, seat.card.provider_type), _RANKS[seat.grade], -seat.heard_at
+    suits = preference(job, seat.card.provider_type)
+    return suits, seat.heard_at < heard_after, _RANKS[seat.grade], seat.turn_taken

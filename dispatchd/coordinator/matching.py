@@ -18,7 +18,7 @@ from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
-from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease, millis
+from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease, Millis, millis
 from dispatchd.core.joblog import about
 from dispatchd.core.limits import Limits
 from dispatchd.core.standing import Grade
@@ -116,10 +116,10 @@ class Matching:
         waiting = self._lanes | self._changed
         if self.stopping or len(waiting) > _HINTS_TO_LOOK_THROUGH:
             return None
-        offer = self._bench.best(job, lambda _: True)
+        offer = self._bench.best(job, lambda _: True, self._heard_after)
         if offer is None or any(offer.suits(lane) for lane in waiting):
             return None
-        self._bench.remove(offer)
+        self._bench.take(offer)
         granted = grant(job, offer.seat.key, self._clock.now(), self._limits)
         self._reserved.begin()
         return Reservation(offer, granted)
@@ -157,10 +157,6 @@ class Matching:
             self._fresh.append(offer)
             self._ring.set()
 
-    def heard(self, seat: Seat) -> None:
-        """A worker has shown that it is alive."""
-        self._bench.heard(seat)
-
     def trusted(self, seat: Seat) -> None:
         """A worker may now take jobs that it could not take before."""
         self._feed.journal.crowd_changed()
@@ -175,21 +171,18 @@ class Matching:
         fitting = (offer for offer in seat.offers if job_type in offer.job_types)
         offer = next(fitting, None)
         if offer is not None:
-            self._bench.remove(offer)
+            self._bench.take(offer)
         return offer
 
     def review(self, seat: Seat) -> None:
         """A worker's standing or time has changed: its free places go where they now belong.
 
         The node's own worker is never suspended. Its owner is the coordinator's own, so that there
-        is nobody to protect, and on a node without others nobody would do its jobs. A good record
-        is of use only to whoever has proven that it is theirs.
+        is nobody to protect, and on a node without others nobody would do its jobs.
         """
         graded = grade(seat.standing, self._clock.now(), self._limits)
         if graded is Grade.SUSPENDED and seat.local:
             graded = Grade.POOR
-        if graded is Grade.GOOD and not seat.proven:
-            graded = Grade.FAIR
         if graded is seat.grade:
             return
         if Grade.SUSPENDED in {graded, seat.grade}:
@@ -295,11 +288,16 @@ class Matching:
         now = self._clock.now()
         pairs = []
         for job in jobs:
-            offer = self._bench.best(job, partial(self._may_offer, job))
+            offer = self._bench.best(job, partial(self._may_offer, job), self._heard_after)
             if offer is not None:
-                self._bench.remove(offer)
+                self._bench.take(offer)
                 pairs.append((offer, grant(job, offer.seat.key, now, self._limits)))
         return pairs
+
+    @property
+    def _heard_after(self) -> Millis:
+        """Workers that have said nothing since then are silent: half a lease is gone."""
+        return self._clock.now() - millis(self._limits.lease_seconds / 2)
 
     def _may_offer(self, job: Job, seat: Seat) -> bool:
         if not job.avoid:

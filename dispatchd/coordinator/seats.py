@@ -78,8 +78,10 @@ class Seat:
         self.offers: dict[Offer, None] = {}
         self.offered: frozenset[JobType] = frozenset()
         """The job types for which it has had a place; for others it is not ready yet."""
+        self.turn_taken = 0
+        """Which of the jobs that were given out was its latest; 0 where it has had none."""
         self.standing = Standing()
-        self.grade = Grade.FAIR
+        self.grade = Grade.GOOD
         """What its standing was worth when that was last looked at."""
         self.left = asyncio.Event()
         self.settled = asyncio.Event()

@@ -82,7 +82,6 @@ class Work:
     def heard(self, seat: Seat) -> None:
         """A worker has shown that it is alive."""
         seat.heard_at = self._clock.now()
-        self._matching.heard(seat)
 
     async def claim(self, seat: Seat, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job that the worker can do."""
@@ -303,7 +302,7 @@ class Work:
             self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
-        self._feed.returned(job, fault.reason)
+        self._feed.returned(job, fault.reason[:_REASON_CHARS_MAX])
         self._matching.job_returns(decision.job.lane)
 
     def _blame(self, job: Job, standing: Standing | None) -> None:

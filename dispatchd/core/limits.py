@@ -35,8 +35,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     """A worker's first suspension; each further one is twice as long. 0 suspends nobody."""
     suspension_seconds_max: float = 900
     """No suspension is longer."""
-    good_record_jobs: int = 10
-    """A worker that has completed so many, and against which nothing stands, is asked first."""
     fast_head_start_seconds: float = 60
     """A CHEAP job goes before a FAST one that was committed so much later."""
     queue_jobs_max: int = 100_000

@@ -61,7 +61,7 @@ def _python() -> Part:
 def _packages(root: Path, names: Iterable[str]) -> Iterator[metadata.Distribution]:
     """What the node needs, as far as some of it is inside."""
     homes = metadata.packages_distributions()
-    tops = {re.split(r"[./]", name, maxsplit=1)[0] for name in names}
+    tops = {re.split(r"[./\\]", name, maxsplit=1)[0] for name in names}
     owners = {canonicalize_name(owner) for top in tops for owner in homes.get(top, ())}
     yield from (each for name, each in distributions(root).items() if name in owners)
 

@@ -158,7 +158,7 @@ async def test_those_that_have_left_are_shown_on_request(api: Api) -> None:
 @pytest.mark.parametrize(
     ("query", "name"),
     [("all=1", "all"), ("all=true&all=true", "all"), ("all=true&limit=0", "limit"),
-     ("all=true&limit=501", "limit"), ("all=true&after=a&after=b", "after")],
+     ("all=true&limit=501", "limit"), ("limit=x", "limit"), ("all=true&after=a&after=b", "after")],
 )  # fmt: skip
 async def test_a_list_of_workers_refuses_what_it_cannot_read(
     api: Api, query: str, name: str

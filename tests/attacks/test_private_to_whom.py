@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from nacl.signing import SigningKey
 
 from tests.support.clock import FakeClock
@@ -35,7 +35,6 @@ class Connection:
         self.worker = worker
         self.holds_key = holds_key
         self.ours = ours
-        self.proofs = 0
         self.frames: list[dict[str, Any]] = []
         self.open: list[str] = []
         """Jobs that it was given and has not answered."""
@@ -64,8 +63,16 @@ class Connection:
         await asyncio.gather(self.reading)
 
 
+def somebody_is_connected(machine: "PrivateToWhom") -> bool:
+    """Whether there is anybody to do something."""
+    return bool(machine.connections)
+
+
 class PrivateToWhom(RuleBasedStateMachine):
-    """Connections that come, prove, answer and go, in the name of two keys."""
+    """Connections that come, prove, answer and go, in the name of two keys.
+
+    A PRIVATE job is committed after every step.
+    """
 
     @initialize()
     def start(self) -> None:
@@ -79,11 +86,15 @@ class PrivateToWhom(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         path = Path(self.folder.name) / "jobs.sqlite3"
         self.node: Node = await self.stack.enter_async_context(running_node(path, FakeClock()))
+        for pubkey in PUBKEYS:
+            await pair(self.node, "alice", pubkey)
 
     def act(self, step: Coroutine[Any, Any, Any]) -> None:
         async def step_and_settle() -> None:
             with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # it has been closed
                 await step
+            await self._settle()
+            await self._commit(1, private=True)
             await self._settle()
 
         self.runner.run(step_and_settle())
@@ -97,10 +108,10 @@ class PrivateToWhom(RuleBasedStateMachine):
             if connection.reading.done():
                 connection.reading.result()
 
-    def pick(self, number: int) -> Connection | None:
-        return self.connections[number % len(self.connections)] if self.connections else None
+    def pick(self, number: int) -> Connection:
+        return self.connections[number % len(self.connections)]
 
-    @rule(number=st.integers(0, 1), holds_key=st.booleans(), ours=st.booleans())
+    @rule(number=st.integers(0, 1), holds_key=st.sampled_from((False, True)), ours=st.booleans())
     def connect(self, number: int, holds_key: bool, ours: bool) -> None:
         self.act(self._connect(number, holds_key=holds_key, ours=ours))
 
@@ -120,32 +131,36 @@ class PrivateToWhom(RuleBasedStateMachine):
         self.connections.append(connection)
         return connection
 
+    @precondition(somebody_is_connected)
     @rule(number=PICKS)
     def prove(self, number: int) -> None:
         connection = self.pick(number)
-        if connection is not None and (ack := connection.ack) is not None and "challenge" in ack:
+        if (ack := connection.ack) is not None and "challenge" in ack:
             self.act(connection.worker.prove(ack))
 
+    @precondition(somebody_is_connected)
     @rule(number=PICKS, other=PICKS)
     def replay(self, number: int, other: int) -> None:
         """What one connection would sign, sent by another."""
         here, there = self.pick(number), self.pick(other)
-        if here is not None and there is not None and (ack := there.ack) and "challenge" in ack:
+        if (ack := there.ack) is not None and "challenge" in ack:
             key, here.worker.key = here.worker.key, there.worker.key
             self.act(here.worker.prove(ack))
             here.worker.key = key
 
+    @precondition(somebody_is_connected)
     @rule(number=PICKS)
     def answer(self, number: int) -> None:
         connection = self.pick(number)
-        if connection is not None and connection.open:
+        if connection.open:
             self.act(connection.worker.complete(connection.open.pop(0)))
 
+    @precondition(somebody_is_connected)
     @rule(number=PICKS)
     def close(self, number: int) -> None:
-        if (connection := self.pick(number)) is not None:
-            self.connections.remove(connection)
-            self.act(connection.close())
+        connection = self.pick(number)
+        self.connections.remove(connection)
+        self.act(connection.close())
 
     @rule(number=st.integers(0, 1))
     def claim(self, number: int) -> None:
@@ -155,14 +170,16 @@ class PrivateToWhom(RuleBasedStateMachine):
     def unclaim(self, number: int) -> None:
         self.act(unpair(self.node, "alice", PUBKEYS[number]))
 
-    @rule(private=st.booleans())
-    def commit(self, private: bool) -> None:
-        self.act(self._commit(private))
+    @rule(count=st.integers(1, 3))
+    def commit_publicly(self, count: int) -> None:
+        self.act(self._commit(count, private=False))
 
-    async def _commit(self, private: bool) -> None:
-        self.committing.append(asyncio.create_task(self._committed(private)))
+    async def _commit(self, count: int, *, private: bool) -> None:
+        self.committing += [
+            asyncio.create_task(self._committed(private=private)) for _ in range(count)
+        ]
 
-    async def _committed(self, private: bool) -> int:
+    async def _committed(self, *, private: bool) -> int:
         body = order(SECRET, user_id="alice", privacy_class="PRIVATE") if private else order()
         url = f"{self.node.url}/v1/jobs/commit/cheap"
         async with self.node.http.post(url, json=body) as reply:
@@ -193,7 +210,7 @@ class PrivateToWhom(RuleBasedStateMachine):
             while holder.ack is None:
                 await asyncio.sleep(0.002)
         await holder.worker.prove(holder.ack)
-        assert await self._committed(True) == 201
+        assert await self._committed(private=True) == 201
         async with asyncio.timeout(10):
             while not any(frame.get("privacy_class") == "PRIVATE" for frame in holder.frames):
                 while holder.open:

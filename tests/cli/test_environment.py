@@ -15,6 +15,7 @@ VALUES: dict[str, tuple[str, str]] = {
     "--asset": ("0x" + "3" * 40 + ":USDC:2", "0x" + "4" * 40 + ":USDC:2"),
     "--host": ("127.0.0.2", "0.0.0.0"),
     "--port": ("5001", "0"),
+    "--public-url": ("https://dispatch.example.org", "http://10.0.0.2:4010"),
     "--network": ("solana", "eip155:1"),
     "--data-dir": ("/srv/a", "/srv/b"),
     "--db": ("/srv/a.db", "/srv/b.db"),

@@ -52,8 +52,12 @@ async def bench_of(*seats: Seat) -> Bench:
 
 
 def pick(bench: Bench, wanted: Job) -> Seat | None:
-    offer = bench.best(wanted, lambda _: True)
-    return offer.seat if offer is not None else None
+    """Who is given the job, all of whose heartbeats after moment 0 are recent."""
+    offer = bench.best(wanted, lambda _: True, 1)
+    if offer is None:
+        return None
+    bench.take(offer)
+    return offer.seat
 
 
 @pytest.mark.parametrize(
@@ -65,39 +69,55 @@ def pick(bench: Bench, wanted: Job) -> Seat | None:
     ],
 )
 @pytest.mark.parametrize("privacy", Privacy)
-async def test_the_kind_of_machine_goes_before_the_freshest_heartbeat(
+async def test_the_kind_of_machine_goes_before_the_turn(
     job_type: JobType, tier: Tier, kind: ProviderType, privacy: Privacy
 ) -> None:
     wanted = job(job_type, tier, privacy=privacy)
-    suited = seat(kind, heard_at=1, users=("ann",))
     others = [seat(other, 9, ("ann",)) for other in ProviderType if other is not kind]
-    assert pick(await bench_of(suited, *others), wanted) is suited
-    assert pick(await bench_of(*others), wanted) is others[0]
+    suited = seat(kind, heard_at=1, users=("ann",))
+    suited.turn_taken = 7
+    bench = await bench_of(*others, suited)
+    assert [pick(bench, wanted) for _ in range(3)] == [suited, *others, None]
 
 
 @pytest.mark.parametrize("privacy", Privacy)
-async def test_among_equals_the_freshest_heartbeat_goes_first(privacy: Privacy) -> None:
+async def test_equals_take_turns(privacy: Privacy) -> None:
     seats = [seat(ProviderType.DESKTOP, moment, ("ann",)) for moment in (1, 2, 3)]
     bench = await bench_of(*seats)
+    for _ in range(2):
+        for each in seats:
+            bench.add(Offer(each, ALL_TYPES))
     wanted = job(JobType.LLM_INFER, Tier.CHEAP, privacy=privacy)
-    assert pick(bench, wanted) is seats[2]
-    seats[0].heard_at = 4
-    bench.heard(seats[0])
-    assert pick(bench, wanted) is seats[0]
+    assert [pick(bench, wanted) for _ in range(9)] == seats * 3
 
 
-async def test_offering_a_place_is_not_a_heartbeat_where_few_are_trusted() -> None:
-    fresh, stale = seat(ProviderType.DESKTOP, 2, ("ann",)), seat(ProviderType.DESKTOP, 1, ("ann",))
-    bench = await bench_of(fresh, stale)
-    assert pick(bench, job(JobType.TASK, Tier.FAST, privacy=Privacy.PRIVATE)) is fresh
+@pytest.mark.parametrize("privacy", Privacy)
+async def test_a_silent_worker_comes_last(privacy: Privacy) -> None:
+    silent, alive = (seat(ProviderType.DESKTOP, moment, ("ann",)) for moment in (0, 1))
+    bench = await bench_of(silent, alive)
+    wanted = job(JobType.TASK, Tier.FAST, privacy=privacy)
+    assert [pick(bench, wanted) for _ in range(2)] == [alive, silent]
+
+
+async def test_many_silent_workers_are_not_looked_through() -> None:
+    silent = [seat(ProviderType.DESKTOP, 0) for _ in range(2000)]
+    looked_at = 0
+
+    def accept(_: Seat) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return True
+
+    bench = await bench_of(*silent)
+    assert bench.best(job(JobType.TASK, Tier.FAST), accept, 1) is not None
+    assert looked_at < 100
 
 
 async def test_cheap_inference_has_no_favourite_kind() -> None:
     wanted = job(JobType.LLM_INFER, Tier.CHEAP)
-    for kind in ProviderType:
-        stale = [seat(other, 1) for other in ProviderType if other is not kind]
-        fresh = seat(kind, 2)
-        assert pick(await bench_of(*stale, fresh), wanted) is fresh
+    seats = [seat(kind, 1) for kind in ProviderType]
+    bench = await bench_of(*seats)
+    assert {pick(bench, wanted) for _ in seats} == set(seats)
 
 
 async def test_two_thousand_idle_workers_are_not_looked_at() -> None:
@@ -112,15 +132,15 @@ async def test_two_thousand_idle_workers_are_not_looked_at() -> None:
         return True
 
     for tier in Tier:
-        assert bench.best(job(JobType.TASK, tier), accept) is not None
+        assert bench.best(job(JobType.TASK, tier), accept, 0) is not None
     assert len(looked_at) <= 4
     looked_at.clear()
-    found = bench.best(job(JobType.TASK, Tier.FAST, privacy=Privacy.PRIVATE), accept)
+    found = bench.best(job(JobType.TASK, Tier.FAST, privacy=Privacy.PRIVATE), accept, 0)
     assert found is not None
     assert looked_at == [found.seat] == seats[-1:]
     looked_at.clear()
-    refusing = seats[-1]
-    offer = bench.best(job(JobType.TASK, Tier.FAST), lambda one: accept(one) and one != refusing)
+    refusing = seats[0]
+    offer = bench.best(job(JobType.TASK, Tier.FAST), lambda one: accept(one) and one != refusing, 0)
     assert offer is not None
     assert offer.seat is not refusing
     assert len(looked_at) <= 3

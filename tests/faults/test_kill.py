@@ -176,6 +176,7 @@ async def test_a_worker_that_comes_back_keeps_what_still_stands(machine: Machine
                 claimed = [kept, finished, "0" * 36]
                 ack = await worker.register(max_concurrent_jobs=4, version="0", active_jobs=claimed)
                 assert ack["resumed"] == [kept]
+                await worker.prove(ack)
                 await worker.complete(kept)
                 assert (await job(http, machine.url, kept, wait=10))["status"] == "completed"
                 holder = thief if await holds(http, machine.url, thief) else worker

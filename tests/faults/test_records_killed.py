@@ -13,6 +13,8 @@ from tests.support.foreign import foreign_worker
 from tests.support.process import ended
 
 LIAR = SigningKey(bytes([7]) * 32)
+# The commands between a worker's frames take their time.
+PATIENT = ("--limit", "lease_seconds=60")
 
 
 async def told(machine: Machine, home: Path, *arguments: str) -> str:
@@ -26,7 +28,7 @@ async def told(machine: Machine, home: Path, *arguments: str) -> str:
 async def test_a_suspension_outlives_the_node(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     lied: list[str] = []
-    with machine.running("--no-worker") as process:
+    with machine.running("--no-worker", *PATIENT) as process:
         await asyncio.to_thread(process.url)
         async with session() as http, foreign_worker(http, machine.url, LIAR) as liar:
             await liar.register()
@@ -42,7 +44,7 @@ async def test_a_suspension_outlives_the_node(tmp_path: Path) -> None:
             assert (before["standing"], before["record"]["bad_receipts"]) == ("suspended", 2)
             process.popen.kill()
             await liar.closed()
-    with machine.running("--no-worker") as process:
+    with machine.running("--no-worker", *PATIENT) as process:
         await asyncio.to_thread(process.url)
         key, until = before["provider_pubkey"], f"suspended until {before['suspended_until']}"
         assert key not in await told(machine, tmp_path, "workers")

@@ -261,6 +261,18 @@ async def test_a_timeline_tells_of_attempts_that_came_to_nothing(node: Node) -> 
     assert life["steps"][3]["reason"] == "worker_disconnected"
 
 
+async def test_a_workers_own_words_are_cut_short(node: Node) -> None:
+    async with worker_of(node) as worker:
+        job_id = await node.commit(TASK)
+        await worker.expect("job_assign")
+        failure = json.dumps({"error": "x" * 1000})
+        await worker.send(type="job_complete", job_id=job_id, output=json.loads(failure))
+        await node.until(job_id, "pending")
+        _, life = await get(node, f"/v1/jobs/{job_id}/timeline")
+    returned = [step for step in life["steps"] if step["event"] == "returned"]
+    assert returned[0]["reason"] == "x" * 200
+
+
 async def test_after_a_restart_a_timeline_says_what_is_stored_and_no_more(
     tmp_path: Path, clock: FakeClock
 ) -> None:

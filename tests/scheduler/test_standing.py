@@ -167,13 +167,14 @@ def test_an_hour_without_a_fault_makes_good_everything() -> None:
     standing, _ = after(BAD, BAD)
     later = standing.strikes.suspended_until + 3_600_000
     assert grade(standing, later - 1, LIMITS) is Grade.POOR
-    assert grade(standing, later, LIMITS) is Grade.FAIR
+    assert grade(standing, later, LIMITS) is Grade.GOOD
     again = blamed(blamed(standing, BAD, later), BAD, later)
     assert again.strikes.suspended_until == later + 60_000
 
 
-def test_a_worker_is_good_after_ten_jobs_and_not_before() -> None:
-    assert grade(*after(*[None] * 9), LIMITS) is Grade.FAIR
+def test_a_worker_is_good_until_something_stands_against_it() -> None:
+    assert grade(*after(), LIMITS) is Grade.GOOD
+    assert grade(*after(LOST), LIMITS) is Grade.FAIR
     assert grade(*after(*[None] * 10), LIMITS) is Grade.GOOD
     assert grade(*after(*[None] * 10, LOST), LIMITS) is Grade.FAIR
     assert grade(*after(*[None] * 10, LOST, None), LIMITS) is Grade.GOOD

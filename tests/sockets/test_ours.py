@@ -137,6 +137,7 @@ async def test_a_challenge_is_answered_and_nothing_else_is_signed(challenge: str
     app = web.Application()
     app.router.add_get("/", coordinate)
     async with TestServer(app) as server:
+        host = server.make_url("/").authority
         task = Instant({"summary": "x", "word_count": 1})
         async with our_worker(str(server.make_url("/")), {JobType.TASK: task}) as key:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -146,7 +147,7 @@ async def test_a_challenge_is_answered_and_nothing_else_is_signed(challenge: str
     proofs = [frame["signature"] for frame in sent if frame["type"] == "prove"]
     assert [frame["type"] for frame in sent][:1] == ["register"]
     if challenge == "ab" * 32:
-        assert hosts == [f"{server.host}:{server.port}"]
+        assert hosts == [host]
         text = f"dispatchd worker proof v1\nw\n{challenge}\n{hosts[0]}"
         (signature,) = proofs
         key_of_worker = VerifyKey(bytes.fromhex(key.public_hex))

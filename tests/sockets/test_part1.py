@@ -240,6 +240,23 @@ async def test_takes_one_job_at_a_time_unless_it_says_more(
         assert {(await wide.expect("job_assign"))["job_id"] for _ in range(2)} == jobs
 
 
+async def test_workers_that_suit_alike_take_turns_and_a_newcomer_has_its_share(
+    node: Node, worker: ForeignWorker
+) -> None:
+    await worker.register(max_concurrent_jobs=4)
+    for _ in range(3):
+        job_id = await node.commit(SUMMARIZE)
+        assert (await worker.expect("job_assign"))["job_id"] == job_id
+        await worker.complete(job_id)
+        await node.until(job_id, "completed")
+    async with foreign_worker(node.http, node.url, SigningKey.generate()) as newcomer:
+        await newcomer.register(max_concurrent_jobs=4)
+        jobs = [await node.commit(SUMMARIZE) for _ in range(4)]
+        takers = (worker, worker, newcomer, newcomer)
+        given = [(await each.expect("job_assign"))["job_id"] for each in takers]
+        assert sorted(given) == sorted(jobs)
+
+
 async def test_a_lost_worker_means_another_attempt(node: Node, worker: ForeignWorker) -> None:
     job_id = await assigned(node, worker)
     await worker.socket.close()

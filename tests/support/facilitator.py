@@ -27,8 +27,6 @@ class Does(enum.Enum):
 
 
 _MOVES = {Does.ANSWER, Does.LIE, Does.MOVE_AND_DROP, Does.MOVE_AND_HANG}
-# aiohttp closes its connections, but does not wait until their sockets are closed.
-_CLOSING_SECONDS = 0.02
 _STRANGER = "0x" + "5" * 40
 
 
@@ -53,7 +51,10 @@ class Facilitator:
 
     @asynccontextmanager
     async def there(self) -> AsyncIterator[None]:
-        """It can be reached during the block."""
+        """It can be reached during the block.
+
+        aiohttp closes its connections, but does not wait until their sockets are closed.
+        """
         app = web.Application()
         app.router.add_get("/supported", self._supported)
         app.router.add_post("/verify", self._verify)
@@ -64,8 +65,13 @@ class Facilitator:
             await web.TCPSite(runner, "127.0.0.1", self.port).start()
             yield
         finally:
+            served = runner.server.connections if runner.server else []
+            transports = [each.transport for each in served if each.transport is not None]
+            sockets = [each.get_extra_info("socket") for each in transports]
             await runner.cleanup()
-            await asyncio.sleep(_CLOSING_SECONDS)
+            async with asyncio.timeout(10):
+                while any(each.fileno() >= 0 for each in sockets):
+                    await asyncio.sleep(0)
 
     async def asked(self, times: list[str], count: int = 1) -> None:
         """Waits until it has been asked so often to verify, or to settle."""

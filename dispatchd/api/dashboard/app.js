@@ -2,6 +2,7 @@
 
 import { Api } from "./api.js";
 import { el, field, write } from "./dom.js";
+import { plural } from "./format.js";
 import { Live } from "./live.js";
 import { jobView } from "./views/job.js";
 import { jobsView } from "./views/jobs.js";
@@ -47,7 +48,7 @@ function draw() {
   if (!about) return;
   write($("network"), about.network);
   write($("about"), `dispatchd ${about.version} · ${about.network}`);
-  document.title = `dispatchd · ${live.state.now.workers_online} workers`;
+  document.title = `dispatchd · ${plural(live.state.now.workers_online, "worker")}`;
   links.get("money").hidden = about.payments === "off";
   shown?.update(live.state);
 }
@@ -72,10 +73,16 @@ function navigate() {
     if (each === (UNDER[wanted] || wanted)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  links.get(UNDER[wanted] || wanted).scrollIntoView({ block: "nearest", inline: "center" });
+  reveal(links.get(UNDER[wanted] || wanted));
   scrollTo(0, 0);
   Promise.resolve(shown.show?.(parameter)).then(soon);
   soon();
+}
+
+/** Scrolls the row of views alone: `scrollIntoView` would also move where Tab begins. */
+function reveal(link) {
+  const nav = $("nav");
+  nav.scrollLeft = link.offsetLeft - nav.offsetLeft - (nav.clientWidth - link.offsetWidth) / 2;
 }
 
 const links = new Map();

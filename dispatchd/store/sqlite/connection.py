@@ -133,7 +133,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
             f"The database {path} is of version {present}, made by a newer dispatchd; this one"
             f" knows versions up to {newest}. Update dispatchd, or use another --data-dir."
         )
-    for version in sorted(version for version in _MIGRATIONS if version > present):
+    for version in range(present + 1, newest + 1):
         db.executescript(
             f"BEGIN IMMEDIATE;{_MIGRATIONS[version]};PRAGMA user_version = {version};COMMIT;"
         )
