@@ -14,7 +14,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
-from dispatchd.core.address import host_of, http_address
+from dispatchd.core.address import EVERYWHERE, host_of, http_address
 from dispatchd.core.card import ProviderType
 from dispatchd.core.errors import Unusable
 from dispatchd.core.job import JobType
@@ -230,6 +230,20 @@ RUN_OPTIONS = (
         "The database file.",
         shown_default="NETWORK.sqlite3 in the data folder",
     ),
+    Option(
+        "--store",
+        ("DISPATCHD_STORE",),
+        "PostgreSQL database to share with other coordinators, postgresql://…, once a network.",
+        repeatable=True,
+        shown_default="the database file, for this node alone",
+    ),
+    Option(
+        "--advertise",
+        ("DISPATCHD_ADVERTISE",),
+        "Address at which other coordinators over the same store reach this one, once a network.",
+        repeatable=True,
+        shown_default="--host and --port",
+    ),
     Option("--no-worker", ("DISPATCHD_NO_WORKER",), "Coordinate only.", default=False),
     _key_option(_OWN_KEY),
     _SLOTS,
@@ -242,12 +256,14 @@ RUN_OPTIONS = (
     *_LOGS,
 )
 
+_NEAR = "http://127.0.0.1:4010"
 WORKER_OPTIONS = (
     Option(
         "--coordinator",
         ("DISPATCHD_COORDINATOR", "COORDINATOR_URL"),
-        "Address of the coordinator.",
-        default="http://127.0.0.1:4010",
+        "Address of the coordinator; of several over one store, if one goes the next is tried.",
+        repeatable=True,
+        shown_default=_NEAR,
     ),
     _key_option(FAR_KEY),
     Option(
@@ -344,6 +360,9 @@ class NetworkConfig(Struct, frozen=True, kw_only=True):
     database: Path
     public_host: str | None
     payments: PaymentConfig | None
+    store: str | None = None
+    """A shared database instead of the file, beside which the coordinator's key lies anyway."""
+    advertise: str | None = None
 
 
 class RunConfig(Struct, frozen=True, kw_only=True):
@@ -362,7 +381,7 @@ class RunConfig(Struct, frozen=True, kw_only=True):
 class RemoteWorkerConfig(Struct, frozen=True, kw_only=True):
     """What `dispatchd worker` needs to know."""
 
-    coordinator: str
+    coordinators: tuple[str, ...]
     worker: WorkerConfig
     limits: Limits
     grace_seconds: float
@@ -424,9 +443,17 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
             database=Path(values["db"] or data_dir / f"{network.name}.sqlite3").expanduser(),
             public_host=host,
             payments=payments,
+            store=store,
+            advertise=None if advertise is None else _url(advertise),
         )
-        for network, port, host, payments in zip(
-            networks, ports, hosts, _payments(values, networks), strict=True
+        for network, port, host, payments, store, advertise in zip(
+            networks,
+            ports,
+            hosts,
+            _payments(values, networks),
+            _stores(values, networks),
+            _one_each(values["advertise"], networks),
+            strict=True,
         )
     )
 
@@ -438,6 +465,37 @@ def _public_host(url: str) -> str:
     return host_of(address)
 
 
+def _stores(values: Mapping[str, Any], networks: list[Network]) -> list[str | None]:
+    """The shared database of each network that has one."""
+    stores = values["store"]
+    if stores and len(stores) < len(networks):
+        raise Unusable("--store must be given once for each --network.")
+    if len(set(stores)) < len(stores):
+        raise Unusable("Two networks cannot share a database; give --store once for each.")
+    for store in stores:
+        if not store.startswith(("postgresql://", "postgres://")):
+            raise Unusable("--store must be an address postgresql://…; a file goes into --db.")
+    if stores and values["host"] in EVERYWHERE and len(values["advertise"]) < len(networks):
+        raise Unusable("--store with --host for everywhere: say with --advertise which is yours.")
+    if stores and values["db"]:
+        raise Unusable("--store and --db exclude each other.")
+    for flag, name in (("--store", "store"), ("--advertise", "advertise")):
+        if len(values[name]) > len(networks):
+            raise Unusable(f"{flag} is given more often than --network.")
+    return _one_each(stores, networks)
+
+
+def _url(text: str) -> str:
+    if (url := http_address(text)) is None:
+        raise Unusable("--advertise must be an address http://… or https://…")
+    return url
+
+
+def _one_each(given: Sequence[str], networks: list[Network]) -> list[str | None]:
+    """What is given, in the order of the networks, and None for the others."""
+    return [*given, *(None for _ in networks[len(given) :])]
+
+
 def _payments(values: Mapping[str, Any], networks: list[Network]) -> list[PaymentConfig | None]:
     """How each network's jobs are paid for; addresses are given in the order of the networks."""
     how = values["payments"] or ("off" if values["testnet"] else "facilitator")
@@ -446,10 +504,7 @@ def _payments(values: Mapping[str, Any], networks: list[Network]) -> list[Paymen
             raise Unusable("--payments off is for --testnet; without it jobs are sold.")
         return [None] * len(networks)
     _check_selling(values, how, networks)
-    pay_to, assets = (
-        [*values[name], *(None for _ in networks[len(values[name]) :])]
-        for name in ("pay_to", "asset")
-    )
+    pay_to, assets = (_one_each(values[name], networks) for name in ("pay_to", "asset"))
     return [
         PaymentConfig(
             network=network.caip2,
@@ -487,7 +542,7 @@ def remote_worker_config(values: Mapping[str, Any]) -> RemoteWorkerConfig:
         provider_type=PROVIDER_TYPES[values["provider_type"]],
     )
     return RemoteWorkerConfig(
-        coordinator=values["coordinator"],
+        coordinators=tuple(values["coordinator"]) or (_NEAR,),
         worker=worker,
         limits=limits_of(values["limit"]),
         grace_seconds=_finite(values["grace"]),

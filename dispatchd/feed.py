@@ -151,7 +151,10 @@ class Live:
 class Feed:
     """The jobs that have live text or are watched; what happens goes into the journal as well."""
 
-    def __init__(self, watchers_max: int, journal: Journal) -> None:
+    def __init__(
+        self, watchers_max: int, journal: Journal, stirred: asyncio.Event | None = None
+    ) -> None:
+        self._stirred = stirred or asyncio.Event()
         self._watchers_max = watchers_max
         self.journal = journal
         self._watchers = 0
@@ -176,6 +179,7 @@ class Feed:
             ring = asyncio.Event()
             live = self._live.setdefault(job_id, Live())
             live.rings.add(ring)
+            self._stirred.set()
             try:
                 yield live, ring
             finally:
@@ -185,12 +189,18 @@ class Feed:
     def assigned(self, job: Job) -> None:
         """A job has been given to a worker."""
         self.journal.assigned(job)
-        self._status(job, JobStatus.ASSIGNED)
+        self.moved(job.id, job.attempt, JobStatus.ASSIGNED)
 
     def returned(self, job: Job, reason: str) -> None:
         """A job waits again, for a reason; the text that its attempt had is void."""
         self.journal.returned(job, reason)
-        self._status(job, JobStatus.PENDING)
+        self.moved(job.id, job.attempt, JobStatus.PENDING)
+
+    def moved(self, job_id: str, attempt: int, status: JobStatus) -> None:
+        """A job is in another state, as whoever watches is told; the journal is not."""
+        if (live := self._live.get(job_id)) is not None:
+            live.begin(attempt, status)
+            self._forget_if_idle(job_id, live)
 
     def progress(self, lease: Lease, text: str) -> None:
         """A worker has generated text."""
@@ -205,9 +215,23 @@ class Feed:
     def ended(self, job: Job) -> None:
         """A job has completed or failed, and is stored as it is here."""
         self.journal.ended(job)
+        self.ended_elsewhere(job)
+
+    def ended_elsewhere(self, job: Job) -> None:
+        """The same for a job that another coordinator has ended, in whose journal it is."""
         if (live := self._live.pop(job.id, None)) is not None:
             live.ended = job
             live.ring()
+
+    @property
+    def watched_jobs(self) -> list[str]:
+        """The jobs that somebody watches."""
+        return [job_id for job_id, live in self._live.items() if live.rings]
+
+    def characters(self, lease: Lease) -> int:
+        """How much text of an attempt is here."""
+        live = self._live.get(lease.job_id)
+        return len(live.text) if live is not None and live.attempt == lease.attempt else 0
 
     def watched(self, job_ids: Iterable[str]) -> list[str]:
         """Those of these jobs that somebody watches."""
@@ -219,11 +243,6 @@ class Feed:
         self.journal.crowd_changed()
         for live in self._live.values():
             live.ring()
-
-    def _status(self, job: Job, status: JobStatus) -> None:
-        if (live := self._live.get(job.id)) is not None:
-            live.begin(job.attempt, status)
-            self._forget_if_idle(job.id, live)
 
     def _forget_if_idle(self, job_id: str, live: Live) -> None:
         """Text is kept while it may be asked for: while its attempt runs."""

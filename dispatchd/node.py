@@ -14,17 +14,20 @@ from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import aiohttp
 from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Instruments, Market
+from dispatchd.api.relay import HttpRelay
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.neighbours import Neighbours, Relay
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seated import SeatedWorker
@@ -32,6 +35,7 @@ from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import Work
+from dispatchd.core.address import url_here
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
@@ -42,7 +46,8 @@ from dispatchd.feed import Feed, Journal, Journals
 from dispatchd.metrics.metrics import Metrics
 from dispatchd.metrics.state import Scene
 from dispatchd.store import PaymentStore
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
+from dispatchd.stores import open_store
 from dispatchd.worker.backend.executor import open_backend
 from dispatchd.worker.dial import Dialler, coordinator_url
 from dispatchd.worker.opening import still_opening
@@ -79,22 +84,28 @@ class Coordination(Struct, frozen=True):
     sales: Sales | None
     payments: PaymentStore
     chain: Chain
+    neighbours: Neighbours | None
     clock: Clock
 
     @classmethod
     def over(
         cls,
-        store: SqliteStore,
+        store: SqlStore,
         chain: Chain,
         clock: Clock,
         limits: Limits,
         shop: "Shop | None" = None,
         journals: Sequence[Journal] = (),
+        relay: Relay | None = None,
     ) -> Self:
-        """Builds the parts; with a shop, jobs are sold. The journals hear of all that happens."""
-        seats = Seats()
+        """Builds the parts; with a shop, jobs are sold. The journals hear of all that happens.
+
+        A store that others share takes a `relay`, which brings their workers' live text.
+        """
+        stirred = asyncio.Event()
+        seats = Seats(stirred)
         recent = Recent(clock)
-        feed = Feed(limits.watchers_max, Journals([recent, *journals]))
+        feed = Feed(limits.watchers_max, Journals([recent, *journals]), stirred)
         owed = asyncio.Event()
         matching = Matching(store.jobs, seats, feed, clock, limits)
         proofs = Proofs(seats, matching, clock, limits)
@@ -105,6 +116,13 @@ class Coordination(Struct, frozen=True):
         sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits)
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
+        users = Users(store.users, clock, limits)
+        neighbours = None
+        if relay is not None and store.cluster is not None:
+            neighbours = Neighbours(
+                *(store.cluster, store.jobs, seats, matching, admission, proofs, feed, users),
+                *(chain.key, relay, clock, limits),
+            )
         coordinator = Coordinator(
             intake,
             store.jobs,
@@ -116,14 +134,25 @@ class Coordination(Struct, frozen=True):
             work,
             proofs,
             feed,
-            Users(store.users, clock, limits),
+            users,
             recent,
             clock,
             limits,
+            neighbours,
         )
         return cls(
-            *(seats, coordinator, admission, work, matching, sweep, feed, sales),
-            *(store.payments, chain, clock),
+            seats=seats,
+            coordinator=coordinator,
+            admission=admission,
+            work=work,
+            matching=matching,
+            sweep=sweep,
+            feed=feed,
+            sales=sales,
+            payments=store.payments,
+            chain=chain,
+            neighbours=neighbours,
+            clock=clock,
         )
 
     @property
@@ -132,12 +161,16 @@ class Coordination(Struct, frozen=True):
         parts: list[Part] = [self.matching.run, self.sweep.run]
         if self.sales is not None:
             parts += [self.sales.till.run, self.sales.captures.run]
+        if self.neighbours is not None:
+            parts.append(self.neighbours.listen)
         return parts
 
     async def prepare(self) -> None:
         """Before anything can be committed: looks at what a former process left."""
         await self.coordinator.users.prepare()
         await self.matching.prepare()
+        if self.neighbours is not None:
+            await self.neighbours.prepare()
         left = await self.payments.recover(self.clock.now())
         if left and self.sales is None:
             log.warning(
@@ -155,6 +188,8 @@ class Coordination(Struct, frozen=True):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.sales.captures.settled(), grace_seconds)
         self.feed.close()
+        if self.neighbours is not None:
+            await self.neighbours.withdraw()
 
 
 class Served(Struct, frozen=True):
@@ -305,15 +340,18 @@ async def _branch(
     """One network: its store, its coordinator, its port, and the worker's seat there."""
     async with AsyncExitStack() as opened:
         name = network.network.caip2
-        opening_store = open_sqlite(network.database, metrics.commits_of(name))
+        opening_store = open_store(network, metrics.commits_of(name))
         store = await opened.enter_async_context(opening_store)
         shop = None
         if network.payments is not None:
             selling = import_module("dispatchd.selling")  # with all that payments need
             opening = selling.open_shop(network.payments, store, clock, config.limits)
             shop = await opened.enter_async_context(opening)
+        relay = None
+        if network.store is not None:
+            relay = HttpRelay(await opened.enter_async_context(aiohttp.ClientSession()))
         journal = metrics.jobs_of(name, clock)
-        here = await _prepared(store, network, config.limits, clock, shop, journal)
+        here = await _prepared(store, network, config.limits, clock, shop, journal, relay)
         sells = None if shop is None else store.payments
         metrics.show(Scene(name, here.seats, here.matching), sells)
         parts, places = here.running, list[Part]()
@@ -337,11 +375,18 @@ async def _branch(
         )
         async with (
             edge.listening(config.host, network.port) as port,
-            _together(parts),
+            _together([*parts, *_among_others(here, network, config.host, port)]),
             _together(places),  # ends first: nobody may claim a job for a seat that has been left
         ):
             notice = None if shop is None else shop.notice
             yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
+
+
+def _among_others(here: Coordination, network: NetworkConfig, host: str, port: int) -> list[Part]:
+    """What runs where other coordinators share the store."""
+    if here.neighbours is None:
+        return []
+    return [partial(here.neighbours.run, network.advertise or url_here(host, port))]
 
 
 async def run_worker(
@@ -356,19 +401,19 @@ async def run_worker(
     here while others could do them. Raises as `run_node` does.
     """
     clock = SystemClock()
-    url = coordinator_url(config.coordinator)
+    urls = [coordinator_url(address) for address in config.coordinators]
     async with AsyncExitStack() as running:
         hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
         if (crew := await _unless_stopped(hiring, stop)) is None:
             return
-        source = RemoteCoordinator(Dialler(url, clock), crew.card, crew.key, clock)
+        source = RemoteCoordinator(Dialler(urls, clock), crew.card, crew.key, clock)
         parts: list[Part] = [
             partial(_once_opened, crew, source.run),
             partial(crew.work, source, clock),
         ]
         if config.trust_code is not None:
             code = config.trust_code
-            parts.append(partial(claim_code, url, code, crew.key, clock))
+            parts.append(partial(claim_code, urls, code, crew.key, clock))
         async with _together(parts):
             announce(crew)
             async with _opening(crew, announce_model, stop):
@@ -382,17 +427,18 @@ async def _once_opened(crew: Crew, part: Part) -> None:
 
 
 async def _prepared(
-    store: SqliteStore,
+    store: SqlStore,
     network: NetworkConfig,
     limits: Limits,
     clock: Clock,
     shop: "Shop | None",
     journal: Journal,
+    relay: Relay | None,
 ) -> Coordination:
     """A coordinator's parts, once they have looked at what a former process left."""
     try:
         chain = await open_chain(store.chain, network.database)
-        here = Coordination.over(store, chain, clock, limits, shop, (journal,))
+        here = Coordination.over(store, chain, clock, limits, shop, (journal,), relay)
         await here.prepare()
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None

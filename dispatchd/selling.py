@@ -28,7 +28,7 @@ from dispatchd.payment.wallets import (
     development_wallets,
     fund_development_wallets,
 )
-from dispatchd.store.sqlite.store import SqliteStore
+from dispatchd.store.sql.store import SqlStore
 
 _FIRST_FREE_WALLET = 10
 
@@ -50,7 +50,7 @@ class Shop(Struct, frozen=True):
     terms: Terms
     market: Market
     notice: Notice
-    store: SqliteStore
+    store: SqlStore
     clock: Clock
     limits: Limits
 
@@ -66,7 +66,7 @@ class Shop(Struct, frozen=True):
 
 @asynccontextmanager
 async def open_shop(
-    config: PaymentConfig, store: SqliteStore, clock: Clock, limits: Limits
+    config: PaymentConfig, store: SqlStore, clock: Clock, limits: Limits
 ) -> AsyncIterator[Shop]:
     """Everything for selling jobs on one network; raises `Unusable` for options that cannot be."""
     token = find_token(config.network, config.asset)
@@ -88,7 +88,7 @@ def _shop(
     token: Token,
     facilitator: Facilitator,
     routes: tuple[Routes, ...],
-    store: SqliteStore,
+    store: SqlStore,
     clock: Clock,
     limits: Limits,
 ) -> Shop:

@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.clock import FakeClock
 from tests.support.node import Node, running_node
+from tests.support.postgres import Server, programs, running_server
 
 _RECURSION_LIMIT = sys.getrecursionlimit()
 
@@ -24,6 +25,15 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server that all tests of a process share."""
+    if (folder := programs()) is None:
+        pytest.skip("needs program: initdb")
+    with running_server(folder) as server:
+        yield server
 
 
 @pytest.fixture

@@ -115,6 +115,8 @@ class NetworkRoutes:
         job = await self._coordinator.get(request.match_info["id"].lower())
         self._access.read(request, job)
         life = self._recent.life(job.id)
+        if life is not None and life.attempt != job.attempt:
+            life = None  # another coordinator's worker had it
         steps = _stored_steps(job) if life is None else _seen_steps(life, job)
         return json_response(
             {

@@ -6,9 +6,11 @@ from aiohttp import web
 from dispatchd.api.access import Access
 from dispatchd.api.body import page_size, whole_number
 from dispatchd.api.errors import guarded, raw_response
+from dispatchd.api.relay import TICKET
 from dispatchd.coordinator.chain import Chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.chain import SEQUENCE_MAX
+from dispatchd.core.errors import NotFound
 
 
 class ReceiptRoutes:
@@ -34,8 +36,16 @@ class ReceiptRoutes:
 
     async def _bundle(self, request: web.Request) -> web.Response:
         job = await self._coordinator.get(request.match_info["job_id"].lower())
+        if self._coordinator.is_neighbour(job.id, request.headers.get(TICKET, "")):
+            return _reply(await self._chain.bundle(job))
         self._access.read(request, job)
-        return _reply(await self._chain.bundle(job))
+        try:
+            return _reply(await self._chain.bundle(job))
+        except NotFound:
+            bundle = await self._coordinator.bundle_elsewhere(job.id)
+            if bundle is None:
+                raise
+            return _reply(bundle)
 
 
 def _reply(value: msgspec.Struct) -> web.Response:

@@ -8,6 +8,7 @@ from aiohttp import web
 from dispatchd.api.access import Access
 from dispatchd.api.errors import guarded
 from dispatchd.api.job_view import JobView
+from dispatchd.api.relay import TICKET
 from dispatchd.api.sse import KEEP_ALIVE, send_events
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.follow import EndNews, News, Place, Quiet, StatusNews, TextNews
@@ -30,7 +31,9 @@ class StreamRoutes:
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         job_id = request.match_info["id"].lower()
-        self._access.read(request, await self._coordinator.get(job_id))
+        job = await self._coordinator.get(job_id)
+        if not self._coordinator.is_neighbour(job_id, request.headers.get(TICKET, "")):
+            self._access.read(request, job)
         news = self._coordinator.follow(job_id, _place(request))
         return await send_events(request, (await self._event(each) async for each in news))
 

@@ -59,6 +59,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "wallet": ("wallet:wallet", "Development wallets, and simulated money for them."),
         "pay": ("pay:pay", "Send a request to any x402 server, and pay for it once."),
         "receipt": ("receipt:receipt", "Show, keep and check the receipts of jobs."),
+        "store": (
+            "store:store",
+            "Move a job store to a shared database, and look whether one is whole.",
+        ),
         "models": ("models:models", "Language models and classifiers of this machine."),
         "completion": ("completion:completion", "Print what makes a shell complete commands."),
     }

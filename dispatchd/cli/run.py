@@ -1,23 +1,25 @@
 """`dispatchd run`: the whole network on one machine."""
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dispatchd.cli.logs import log_to_stderr
 from dispatchd.cli.options import with_options
-from dispatchd.config import RUN_OPTIONS, RunConfig, run_config
+from dispatchd.config import RUN_OPTIONS, NetworkConfig, RunConfig, run_config
+from dispatchd.core.address import EVERYWHERE, url_here
 from dispatchd.node import Running, run_node, run_until_stopped
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.selling import Notice
 
-_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 _EXAMPLE = (
     '{"job_type":"LLM_INFER","user_id":"me","payload":'
     '{"job_type":"LLM_INFER","prompt":"What is a blockchain?"}}'
 )
+_SECRET = re.compile(r"//[^/]*@")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -36,17 +38,15 @@ def run(log_level: str, log_format: str, **values: Any) -> None:
 def announce(running: Running) -> None:
     """Says what runs where, and what to type next."""
     config = running.config
-    shown_host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
-    host = f"[{shown_host}]" if ":" in shown_host else shown_host
     first_port = running.networks[0].port
-    url = f"http://{host}:{first_port}"
+    url = url_here(config.host, first_port)
     lines = [f"dispatchd {running.version} is running ({_terms(running)})"]
     for served in running.networks:
         network = served.config.network
         lines += [
-            f"  address   http://{host}:{served.port}",
+            f"  address   {url_here(config.host, served.port)}",
             f"  network   {network.name} ({network.caip2})",
-            f"  state     {served.config.database}",
+            f"  state     {_state(served.config)}",
             f"  receipts  chained under {served.coordinator_key}",
             *_payment_lines(served.notice),
         ]
@@ -64,6 +64,14 @@ def announce_model(words: str) -> None:
     """Says that LLM_INFER jobs begin now, since their model is there."""
     with contextlib.suppress(BrokenPipeError):  # whoever read the banner may be gone by now
         click.echo(f"{words} is ready")
+
+
+def _state(network: NetworkConfig) -> str:
+    """Where jobs are kept; the address of a shared database without what is secret in it."""
+    if network.store is None:
+        return str(network.database)
+    place = _SECRET.sub("//", network.store.partition("?")[0])
+    return f"{place}, shared with other coordinators"
 
 
 def _terms(running: Running) -> str:
@@ -121,7 +129,7 @@ def _worker_lines(running: Running) -> list[str]:
 def _exposure(config: RunConfig, ports: list[int]) -> list[str]:
     if config.host in _LOOPBACK:
         return []
-    where = "every network this machine is on" if config.host in _EVERYWHERE else config.host
+    where = "every network this machine is on" if config.host in EVERYWHERE else config.host
     opened = f"{_named(ports)} open to {where}"
     if config.require_keys:
         return [f"  open      {opened}: workers join freely, jobs need an API key."]

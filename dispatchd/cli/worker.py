@@ -24,6 +24,6 @@ def worker(log_level: str, log_format: str, **values: Any) -> None:
 
     def announce(crew: Crew) -> None:
         click.echo(f"worker {crew.key.public_hex} ({', '.join(crew.models)})")
-        click.echo(f"works for {config.coordinator}; Ctrl-C stops it")
+        click.echo(f"works for {' or '.join(config.coordinators)}; Ctrl-C stops it")
 
     run_until_stopped(lambda stop: run_worker(config, announce, announce_model, stop))

@@ -137,6 +137,12 @@ class Admission:
         self._vacate(seat)
         await self._work.end_all(seat)
 
+    def moved(self, seat: Seat) -> None:
+        """A worker sits at another coordinator by now; what it does not take along runs out."""
+        self._vacate(seat)
+        for held in list(seat.held.values()):
+            seat.drop(held)
+
     async def _wait_behind(self, seat: Seat) -> None:
         former = self._seats.wait(seat)
         if former is not None:

@@ -38,6 +38,11 @@ class Chain:
         """The public key, in hex."""
         return self._key.public_hex
 
+    @property
+    def key(self) -> KeyPair:
+        """The coordinator's key itself."""
+        return self._key
+
     async def root(self) -> SignedRoot:
         """The Merkle root over all entries."""
         return sign_root(self._key, await self._store.root())
@@ -75,9 +80,10 @@ class Chain:
         ]
 
 
-def coordinator_key_path(database: Path) -> Path:
-    """Where the key lies under which a database's receipts are chained."""
-    return database.with_name(f"{database.stem}-coordinator-key.json")
+def coordinator_key_file(database: Path) -> KeyFile:
+    """The file of a coordinator's key, beside its database."""
+    path = database.with_name(f"{database.stem}-coordinator-key.json")
+    return KeyFile(path, "coordinator", "choose another --data-dir")
 
 
 async def open_chain(store: ChainStore, database: Path) -> Chain:
@@ -85,8 +91,8 @@ async def open_chain(store: ChainStore, database: Path) -> Chain:
 
     Raises `Unusable` where the key is not there, is another's, or can be read by others.
     """
-    path = coordinator_key_path(database)
-    file = KeyFile(path, "coordinator", "choose another --data-dir")
+    file = coordinator_key_file(database)
+    path = file.path
     owner = await store.owner()
     if owner is None:
         key = file.load_or_create()

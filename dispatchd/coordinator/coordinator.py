@@ -14,11 +14,13 @@ from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
+from dispatchd.coordinator.neighbours import Neighbours
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
+from dispatchd.core.chain import Bundle
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import (
     Conflict,
@@ -29,7 +31,7 @@ from dispatchd.core.errors import (
     StoreUnavailable,
     TooMany,
 )
-from dispatchd.core.job import ENDED, Job, JobFilter, JobType, millis
+from dispatchd.core.job import ENDED, Job, JobFilter, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Payment
 from dispatchd.core.standing import Grade, Standing
@@ -83,7 +85,9 @@ class Coordinator:
         recent: Recent,
         clock: Clock,
         limits: Limits,
+        neighbours: Neighbours | None = None,
     ) -> None:
+        self._neighbours = neighbours
         self._intake = intake
         self._jobs = jobs
         self._payments = payments
@@ -139,6 +143,17 @@ class Coordinator:
         `Stopping`, `PaymentRequired`, `TooManyOpenPayments`, `FacilitatorAway`.
         """
         return await self._intake.submit(order, job_id, key, payment)
+
+    def is_neighbour(self, job_id: str, ticket: str) -> bool:
+        """Whether a ticket for a job is that of another coordinator over the same store."""
+        return self._neighbours is not None and self._neighbours.is_ticket(job_id, ticket)
+
+    async def bundle_elsewhere(self, job_id: str) -> Bundle | None:
+        """The proof of a job that is in another coordinator's chain; None where it is in none.
+
+        Raises `NotFound` where that coordinator cannot be asked.
+        """
+        return None if self._neighbours is None else await self._neighbours.bundle(job_id)
 
     async def payment_for(self, job_id: str) -> Payment | None:
         """What pays for a job; None where it is free."""
@@ -244,9 +259,7 @@ class Coordinator:
     @property
     def models(self) -> list[str]:
         """What LLM_INFER jobs can name: the models of connected workers that know that field."""
-        ours = [seat.card for seat in self._seats if seat.card.version is not None]
-        able = [card for card in ours if JobType.LLM_INFER in card.capabilities]
-        return sorted({name for card in able for name in card.models})
+        return sorted(self._seats.models)
 
     async def create_code(self, user_id: str) -> PairingCode:
         """A fresh code with which a worker's owner can claim this user's trust."""

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 JOBS_PER_LANE_MAX = 64
 _INSURANCE_SECONDS = 15.0
+_COUNT_SECONDS = 1.0
 _STORE_RETRY_SECONDS = 1.0
 _QUEUE_RETRY_SECONDS = 5.0
 _HINTS_TO_LOOK_THROUGH = 16
@@ -64,6 +65,7 @@ class Matching:
         """Whether nobody is given a job any more."""
         self._looking = asyncio.Lock()
         self._looked_at = 0
+        self._counted_at = 0
         self._reserved = Underway()
 
     @property
@@ -188,6 +190,7 @@ class Matching:
         offers = list(seat.offers)
         self.withdraw(seat)
         seat.grade = graded
+        self._seats.stir()
         self._feed.journal.crowd_changed()
         for offer in offers:
             self._place_is_free(offer)
@@ -218,6 +221,15 @@ class Matching:
         """Returns once all that is under way has been delivered or put back."""
         async with self._looking:
             await self._reserved.ended()
+
+    async def look(self) -> None:
+        """Another coordinator has changed what waits; raises `StoreUnavailable`."""
+        now = self._clock.now()
+        if now - self._counted_at >= millis(_COUNT_SECONDS):
+            self._counted_at = now
+            self._queued = await self._store.count_waiting()
+        self._changed.update(await self._store.waiting_lanes())
+        self._ring.set()
 
     async def _look_at_store(self) -> None:
         try:

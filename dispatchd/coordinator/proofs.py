@@ -33,6 +33,7 @@ class Proofs:
         """A worker that has not proven its key has come, and who trusts it is known."""
         if seat.challenge is not None:
             seat.proving = True
+            self._seats.stir()
             self._pursue(seat, self._challenged(seat))
         else:
             self._need(seat)
@@ -53,6 +54,7 @@ class Proofs:
         seat.proving, seat.due = False, None
         seat.left_over = []
         seat.settled.set()
+        self._seats.stir()
         self._tell()
         self._matching.trusted(seat)
         log.info("worker %s has proven its key", seat.key[:8])
@@ -61,6 +63,10 @@ class Proofs:
         """A worker has left, whether or not it has proven its key."""
         seat.proving, seat.due = False, None
         seat.settled.set()
+        self._tell()
+
+    def look_elsewhere(self) -> None:
+        """Who sits at other coordinators, and what they have proven, is known anew."""
         self._tell()
 
     def take(self, seat: Seat, job_types: frozenset[JobType]) -> Held | None:
@@ -86,7 +92,7 @@ class Proofs:
         while not self._seats.anyone_for(lane):
             news, left = self._news, (until - self._clock.now()) / 1000
             awaited = self._seats.proving(lane)
-            if not awaited or left <= 0:
+            if left <= 0 or not (awaited or self._seats.proving_elsewhere(lane)):
                 return any(seat.due is not None for seat in awaited)
             await self._clock.wait(news, left)
         return True
@@ -99,6 +105,7 @@ class Proofs:
             return
         canary = canary_for(seat.card, self._clock.now())
         seat.proving, seat.due = True, canary
+        self._seats.stir()
         offer = self._matching.take_place(seat, canary.job_type)
         if offer is not None and (held := self.take(seat, offer.job_types)) is not None:
             offer.assignment.set_result(held.assignment)
@@ -118,6 +125,7 @@ class Proofs:
     def _give_up(self, seat: Seat) -> None:
         """For now nobody may count on the proof."""
         seat.proving = False
+        self._seats.stir()
         self._seats.no_longer_for(seat, seat.users, self._clock.now())
         self._tell()
 

@@ -1,11 +1,13 @@
 """The workers that are online: what each can do, what it holds, and where it offers itself."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
+from dispatchd.core.neighbour import Sitting
 from dispatchd.core.proof import new_challenge
 from dispatchd.core.standing import Grade, Standing
 
@@ -69,6 +71,7 @@ class Seat:
         self.card = card
         self.users: set[str] = set()
         self.local = local
+        self.since = now
         self.heard_at = now
         self.held: dict[str, Held] = {}
         self._under_way = under_way
@@ -109,9 +112,9 @@ class Seat:
 
     def can_do(self, lane: Lane) -> bool:
         """Whether jobs of a lane may go to this worker, busy or not."""
-        if lane.user_id is not None and not (self.proven and lane.user_id in self.users):
+        if lane.user_id is not None and not self.proven:
             return False
-        return self.card.can_do(lane)
+        return self.card.can_do(lane, self.users)
 
     @property
     def jobs(self) -> list[Held]:
@@ -150,7 +153,7 @@ class Seat:
 class Seats:
     """All seats, found by what the scheduler asks for without looking at each."""
 
-    def __init__(self) -> None:
+    def __init__(self, stirred: asyncio.Event | None = None) -> None:
         self.under_way: dict[str, Held] = {}
         """What the seats hold, by job: those jobs have not ended."""
         self._by_key: dict[str, Seat] = {}
@@ -158,6 +161,11 @@ class Seats:
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
+        self.elsewhere: list[Sitting] = []
+        self.version = 0
+        """Grows whenever others would see something else in who sits here."""
+        self.stirred = stirred or asyncio.Event()
+        """Is set then."""
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -188,6 +196,7 @@ class Seats:
     def add(self, seat: Seat) -> None:
         """A worker has come; nobody else may sit there with its key."""
         self._stop_waiting(seat)
+        self.stir()
         self._by_key[seat.key] = seat
         for kind in seat.card.capabilities:
             self._by_type[kind][seat] = None
@@ -199,6 +208,7 @@ class Seats:
         self._stop_waiting(seat)
         if self._by_key.get(seat.key) is not seat:
             return
+        self.stir()
         del self._by_key[seat.key]
         self.tell_waiting(seat.key)
         for kind in seat.card.capabilities:
@@ -215,11 +225,13 @@ class Seats:
 
     def trust(self, seat: Seat, user_id: str) -> None:
         """A user has been paired with the worker."""
+        self.stir()
         seat.users.add(user_id)
         self._by_user.setdefault(user_id, {})[seat] = None
 
     def distrust(self, seat: Seat, user_id: str, now: Millis) -> None:
         """A user is no longer paired with the worker."""
+        self.stir()
         seat.users.discard(user_id)
         self._distrust(user_id, seat)
         self.no_longer_for(seat, (user_id,), now)
@@ -228,16 +240,58 @@ class Seats:
         """The seats of workers that a user is paired with."""
         return list(self._by_user.get(user_id, ()))
 
-    def anyone_for(self, lane: Lane, accept: Callable[[Seat], bool] = lambda _: True) -> bool:
-        """Whether a worker that could do jobs of a lane, and is acceptable, is online."""
+    def anyone_for(
+        self, lane: Lane, accept: Callable[[Seat | Sitting], bool] = lambda _: True
+    ) -> bool:
+        """Whether a worker that could do jobs of a lane, and is acceptable, is online anywhere."""
         if lane.user_id is None:
-            return any(seat.can_do(lane) and accept(seat) for seat in self._by_type[lane.job_type])
-        return any(seat.can_do(lane) and accept(seat) for seat in self.trusted_by(lane.user_id))
+            here: Iterable[Seat] = self._by_type[lane.job_type]
+        else:
+            here = self.trusted_by(lane.user_id)
+        everywhere: Iterable[Seat | Sitting] = itertools.chain(here, self.elsewhere)
+        return any(worker.can_do(lane) and accept(worker) for worker in everywhere)
+
+    @property
+    def sittings(self) -> list[Sitting]:
+        """Who sits here, as other coordinators may know it."""
+        return [
+            Sitting(
+                card=seat.card,
+                users=frozenset(seat.users),
+                since=seat.since,
+                proven=seat.proven,
+                proving=seat.proving,
+                suspended=seat.suspended,
+            )
+            for seat in self
+        ]
+
+    @property
+    def models(self) -> set[str]:
+        """The models of workers that know the field `model`, wherever they sit."""
+        cards = [seat.card for seat in self] + [sitting.card for sitting in self.elsewhere]
+        able = [card for card in cards if JobType.LLM_INFER in card.capabilities]
+        return {name for card in able if card.version is not None for name in card.models}
+
+    def sit_elsewhere(self, sittings: list[Sitting], now: Millis) -> None:
+        """These workers sit at other coordinators now; those that did and do not have left."""
+        for gone in [each for each in self.elsewhere if each not in sittings]:
+            users = (None, *gone.users)
+            self._last_left.update(
+                {(kind, user_id): now for kind in gone.card.capabilities for user_id in users}
+            )
+        self.elsewhere = sittings
 
     def proving(self, lane: Lane) -> list[Seat]:
         """Workers that may do jobs of a PRIVATE lane once their proof comes, as it may."""
         seats = self._by_user.get(lane.user_id, ()) if lane.user_id is not None else ()
-        return [seat for seat in seats if seat.proving and seat.card.can_do(lane)]
+        return [seat for seat in seats if seat.proving and seat.card.can_do(lane, seat.users)]
+
+    def proving_elsewhere(self, lane: Lane) -> bool:
+        """Whether there is such a worker at another coordinator."""
+        if lane.user_id is None:
+            return False
+        return any(each.proving and each.card.can_do(lane, each.users) for each in self.elsewhere)
 
     def others_for(self, job: Job) -> bool:
         """Whether a worker is online, and not suspended, that has not turned a job down or got it.
@@ -259,6 +313,11 @@ class Seats:
         self._last_left = {
             what: moment for what, moment in self._last_left.items() if moment >= before
         }
+
+    def stir(self) -> None:
+        """Who sits here, who trusts them, or what is known of them has changed."""
+        self.version += 1
+        self.stirred.set()
 
     def _stop_waiting(self, seat: Seat) -> None:
         if self.waits(seat):

@@ -134,7 +134,8 @@ class Sweep:
 
     def _anyone_for(self, lane: Lane) -> bool:
         """Whether somebody online may do such jobs, or may soon be found to hold a trusted key."""
-        return self._seats.anyone_for(lane) or bool(self._seats.proving(lane))
+        seats = self._seats
+        return seats.anyone_for(lane) or bool(seats.proving(lane)) or seats.proving_elsewhere(lane)
 
     async def _end_expired(self, now: Millis) -> None:
         """Fails the paid jobs that wait although they must have ended by now."""

@@ -15,7 +15,7 @@ _SECONDS = 60
 class Users:
     """The users that are protected, in memory as well, since every commit asks.
 
-    This process alone writes to the store, and here alone to its users.
+    Where other coordinators write to the same store, `prepare` is asked again after each change.
     """
 
     def __init__(self, store: UserStore, clock: Clock, limits: Limits) -> None:

@@ -2,6 +2,9 @@
 
 from yarl import URL
 
+EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
+"""Hosts that stand for all addresses of a machine."""
+
 
 def http_address(text: str) -> str | None:
     """An http or https address in the form that paths are added to; None where it is none.
@@ -22,3 +25,9 @@ def http_address(text: str) -> str | None:
 def host_of(address: str) -> str:
     """The host of an http address, with its port unless that is the usual one, as in `Host`."""
     return URL(address).host_port_subcomponent or ""
+
+
+def url_here(host: str, port: int) -> str:
+    """The URL under which this machine reaches what listens on a host and port."""
+    shown = "127.0.0.1" if host in EVERYWHERE else host
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"

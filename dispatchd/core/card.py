@@ -1,5 +1,6 @@
 """What a worker says of itself when it joins."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Annotated
 
@@ -42,6 +43,8 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
         """Every job type that some slot takes."""
         return frozenset(kind for slots in self.slots for kind in slots.job_types)
 
-    def can_do(self, lane: Lane) -> bool:
-        """Whether the worker knows what jobs of a lane ask for."""
+    def can_do(self, lane: Lane, users: Collection[str]) -> bool:
+        """Whether jobs of a lane may go to the worker, whom these users trust."""
+        if lane.user_id is not None and lane.user_id not in users:
+            return False
         return lane.fits(self.capabilities, ours=self.version is not None, models=self.models)

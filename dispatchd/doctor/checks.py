@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from dispatchd.config import FAR_KEY, DoctorConfig
-from dispatchd.coordinator.chain import coordinator_key_path
+from dispatchd.coordinator.chain import coordinator_key_file
 from dispatchd.doctor import Check, coordinator, files, machine
 from dispatchd.doctor.database import database
 from dispatchd.doctor.models import model_checks
@@ -33,7 +33,7 @@ def checks_for(config: DoctorConfig) -> Iterator[Check]:
         look = partial(database, network.database)
         yield Check(f"database {name}", _WHOLE_DATABASE_SECONDS, look)
         yield Check(f"port {name}", _QUICK_SECONDS, partial(port, run.host, network.port))
-        keys.append(coordinator_key_path(network.database))
+        keys.append(coordinator_key_file(network.database).path)
     for path in keys:
         yield Check(f"key {path.name}", _QUICK_SECONDS, partial(files.key_file, path))
     if run.worker is not None:

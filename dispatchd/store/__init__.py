@@ -5,10 +5,11 @@ A job moves only by guarded writes: a verb that is given a lease changes nothing
 verb raises `StoreUnavailable` when the store cannot do it at the moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dispatchd.core.chain import Entry, Place, Root
+from dispatchd.core.clock import Clock
 from dispatchd.core.job import (
     Completion,
     Grant,
@@ -20,6 +21,7 @@ from dispatchd.core.job import (
     Lease,
     Millis,
 )
+from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting
 from dispatchd.core.payment import AuthorizationKey, Payment, PaymentState
 from dispatchd.core.standing import Blamed, Standing
 from dispatchd.core.trust import Pairing, PairingCode
@@ -278,6 +280,38 @@ class UserStore(Protocol):
 
         False, and nothing is changed, where the user's key is not `former`.
         """
+        ...
+
+
+class ClusterStore(Protocol):
+    """What the coordinators that share a store tell one another."""
+
+    async def listen(self, heard: Callable[[Bell], None], clock: Clock) -> None:
+        """Calls `heard` for each bell, and for all of them after a time without hearing."""
+        ...
+
+    async def announce(self, url: str, sittings: Sequence[Sitting]) -> None:
+        """Says where this coordinator is and who sits there, and that it lives."""
+        ...
+
+    async def withdraw(self) -> None:
+        """Says that it stops: others may take over what this coordinator was doing."""
+        ...
+
+    async def neighbours(self) -> list[Neighbour]:
+        """The other coordinators that live."""
+        ...
+
+    async def states(self, job_ids: Sequence[str]) -> list[JobState]:
+        """Where these jobs are in their lives; those that are not known are left out."""
+        ...
+
+    async def chained_by(self, job_id: str) -> str | None:
+        """The key of the coordinator in whose chain a job is, whether it lives or not."""
+        ...
+
+    async def users_of_all(self, worker_keys: Sequence[str]) -> dict[str, set[str]]:
+        """The users that trust each of these workers."""
         ...
 
 

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -33,25 +34,41 @@ def coordinator_url(text: str) -> URL:
 
 
 class Dialler:
-    """Opens one socket after the other to the same coordinator."""
+    """Opens one socket after the other to the same coordinator, or to one of several.
 
-    def __init__(self, url: URL, clock: Clock) -> None:
-        self._url = url
-        self._socket_url = url.with_scheme(_WEBSOCKET[url.scheme])
-        self.host = self._socket_url.host_port_subcomponent or ""
-        """The `Host` header with which it asks for a socket."""
+    Where one breaks or cannot be had, the next address is tried. Which comes first is left to
+    chance, so that many workers with the same list spread over it.
+    """
+
+    def __init__(self, urls: Sequence[URL], clock: Clock) -> None:
+        self._urls = deque(urls)
+        self._urls.rotate(random.randrange(len(urls)))  # noqa: S311 - no secret
         self._clock = clock
         self._failures = 0
+
+    @property
+    def host(self) -> str:
+        """The `Host` header with which it asks for a socket at the present address."""
+        return self._socket_url.host_port_subcomponent or ""
+
+    @property
+    def _socket_url(self) -> URL:
+        return self._urls[0].with_scheme(_WEBSOCKET[self._urls[0].scheme])
 
     def settled(self) -> None:
         """The coordinator has taken us on, so the next pause is a short one again."""
         self._failures = 0
 
     async def pause(self, reason: str) -> None:
-        """Says that there is no connection, and waits before the next try."""
-        seconds = _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
+        """Says that there is no connection, and waits before the next try.
+
+        The pauses grow with each round of all addresses.
+        """
+        rounds = self._failures // len(self._urls)
+        seconds = _PAUSES_SECONDS[min(rounds, len(_PAUSES_SECONDS) - 1)]
         self._failures += 1
-        log.warning("not connected to %s: %s; next try in %g s", self._url, reason, seconds)
+        log.warning("not connected to %s: %s; next try in %g s", self._urls[0], reason, seconds)
+        self._urls.rotate(-1)
         await self._clock.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
     @asynccontextmanager

@@ -22,7 +22,7 @@ _TIDY = "PRAGMA wal_checkpoint(TRUNCATE);"
 def fill(data_dir: Path, jobs: int) -> Path:
     """Makes a store in a folder, with so many finished jobs; its file."""
     with node(data_dir) as server:
-        drive(server, _ONE_JOB)
+        drive([server], _ONE_JOB)
     (path,) = data_dir.glob("*.sqlite3")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.executescript(_SETTINGS)

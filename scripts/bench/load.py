@@ -43,8 +43,8 @@ class Load(Struct, frozen=True, kw_only=True):
     seconds: float
     warm_seconds: float
     reads_per_job: float = 0
-    port: int = 0
-    server_pid: int = 0
+    ports: tuple[int, ...] = ()
+    server_pids: tuple[int, ...] = ()
 
 
 class Percentiles(Struct, frozen=True):

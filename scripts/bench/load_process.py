@@ -5,6 +5,7 @@ It takes a `Load` as JSON on its command line and prints a `Measured`.
 
 import asyncio
 import gc
+import itertools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ _SETTLE_SECONDS = 0.2
 
 async def measure(load: Load) -> Measured:
     """Connects everybody, warms up, measures, and leaves."""
-    meter = Meter(load.server_pid)
+    meter = Meter(load.server_pids)
     async with _workers(load, meter) as workers, _customers(load, meter) as customers:
         await asyncio.sleep(_SETTLE_SECONDS)
         run = asyncio.ensure_future(_RUNS[load.kind](load, customers, meter))
@@ -80,10 +81,11 @@ async def _workers(load: Load, meter: Meter) -> AsyncIterator[list[WorkerSocket]
     crew: list[WorkerSocket] = []
     arrivals = meter.arrivals if load.kind is Kind.LATENCY else None
     kinds = iter([load.idle_capability] * load.idle_workers + [TASK] * load.workers)
+    ports = itertools.cycle(load.ports)
 
     async def join() -> None:
         for capability in kinds:
-            worker = await WorkerSocket.open(load.port, capability, load.places, arrivals)
+            worker = await WorkerSocket.open(next(ports), capability, load.places, arrivals)
             crew.append(worker)
             await worker.registered
 
@@ -98,7 +100,8 @@ async def _workers(load: Load, meter: Meter) -> AsyncIterator[list[WorkerSocket]
 
 @asynccontextmanager
 async def _customers(load: Load, meter: Meter) -> AsyncIterator[list[Customer]]:
-    connections = [await HttpConnection.open(load.port) for _ in range(load.clients)]
+    ports = itertools.islice(itertools.cycle(load.ports), load.clients)
+    connections = [await HttpConnection.open(port) for port in ports]
     try:
         yield [
             Customer(connection, load.mode, meter, load.reads_per_job) for connection in connections

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from scripts.bench import disk, history, servers
+from scripts.bench import disk, history, schemas, servers
 from scripts.bench.figures import figures
-from scripts.bench.load import Measured
+from scripts.bench.load import Load, Measured
 from scripts.bench.options import either, plan_of, read_options
 from scripts.bench.plan import Kept, Plan, Row
 from scripts.bench.tables import report
 from scripts.bench.targets import judge
 
 _PROFILE_LINES = 30
+_NODES = {Kept.SHARED: 1, Kept.THREE: 3}
 _OTHER_SHARE_MAX = 0.05
 
 
@@ -33,6 +34,7 @@ class Bench(Struct, frozen=True):
     repeats: int
     same_reads: bool
     profile: Path | None
+    store: str | None
 
     def run(self, plan: Plan) -> dict[tuple[Row, Kept], list[Measured]]:
         """Measures every row for each of its servers, in rounds, so that drift meets all alike."""
@@ -50,7 +52,9 @@ class Bench(Struct, frozen=True):
         load = row.load(self.seconds, reads)
         if server is Kept.FLOOR:
             with servers.floor(self.folder) as running:
-                return servers.drive(running, load)
+                return servers.drive([running], load)
+        if server in _NODES:
+            return self._measure_shared(row, load, _NODES[server])
         if row.history:
             data_dir = self._with_history(row.history)
         else:
@@ -58,10 +62,22 @@ class Bench(Struct, frozen=True):
         try:
             profile = self.profile and _profile_of(self.profile, row)
             with servers.node(data_dir, profile) as running:
-                return servers.drive(running, load)
+                return servers.drive([running], load)
         finally:
             if not row.history:
                 shutil.rmtree(data_dir, ignore_errors=True)
+
+    def _measure_shared(self, row: Row, load: Load, count: int) -> Measured:
+        assert self.store is not None
+        history_file = None
+        if row.history:
+            (history_file,) = self._with_history(row.history).glob("*.sqlite3")
+        with (
+            tempfile.TemporaryDirectory(prefix="keys-", dir=self.folder) as keys,
+            schemas.schema(self.store, history_file) as store,
+            servers.nodes(Path(keys), count, store) as running,
+        ):
+            return servers.drive(running, load)
 
     def _with_history(self, jobs: int) -> Path:
         """A folder whose store holds finished jobs; it is made once, and grows with every run."""
@@ -87,6 +103,7 @@ def main() -> None:
             repeats=1 if given.profile else either(given.repeats, 1 if given.quick else 3),
             same_reads=given.floor_reads == "same",
             profile=given.profile,
+            store=given.store,
         )
         plan = plan_of(given)
         found = bench.run(plan)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,10 +27,10 @@ class _Cpu(Struct, frozen=True):
         return _Cpu(*(now - then for now, then in pairs))
 
 
-def _cpu(server_pid: int) -> _Cpu:
+def _cpu(server_pids: Sequence[int]) -> _Cpu:
     return _Cpu(
-        server=_of_stat(f"/proc/{server_pid}/stat"),
-        server_loop=_of_stat(f"/proc/{server_pid}/task/{server_pid}/stat"),
+        server=sum(_of_stat(f"/proc/{pid}/stat") for pid in server_pids),
+        server_loop=sum(_of_stat(f"/proc/{pid}/task/{pid}/stat") for pid in server_pids),
         load=time.process_time(),
         machine=_of_machine(),
     )
@@ -52,8 +53,8 @@ def _of_machine() -> float:
 class Meter:
     """The tally of one run; what happens before `start` is forgotten."""
 
-    def __init__(self, server_pid: int) -> None:
-        self._server_pid = server_pid
+    def __init__(self, server_pids: Sequence[int]) -> None:
+        self._server_pids = server_pids
         self.arrivals: dict[str, float] = {}
         self.start()
 
@@ -65,7 +66,7 @@ class Meter:
         self._assigned: list[float] = []
         self._ended: list[float] = []
         self._completed: list[float] = []
-        self._cpu = _cpu(self._server_pid)
+        self._cpu = _cpu(self._server_pids)
         self._started = time.perf_counter()
 
     def add(self, job_id: str, sent: float, accepted: float, ended: float) -> None:
@@ -80,7 +81,7 @@ class Meter:
     def stop(self) -> Measured:
         """The measured part ends."""
         seconds = time.perf_counter() - self._started
-        used = _cpu(self._server_pid).since(self._cpu)
+        used = _cpu(self._server_pids).since(self._cpu)
         others = used.machine - used.server - used.load
         return Measured(
             jobs=self.jobs,

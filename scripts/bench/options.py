@@ -18,6 +18,8 @@ it runs everything that the targets need.
 """
 _FLOOR_READS = "same: the floor gets as many reads per job as the node did; own: as it comes"
 
+_STORE = "instead of the floor, one and three nodes over this database, in schemas that are dropped"
+
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
@@ -38,6 +40,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--floor-reads", choices=("same", "own"), default="same", help=_FLOOR_READS)
     add("--quick", action="store_true", help="a small pass over everything, under a minute")
     add("--profile", type=Path, metavar="FILE", help="profile the node (py-spy, else cProfile)")
+    add("--store", metavar="postgresql://…", help=_STORE)
     add("--dir", type=Path, help="where stores are made (else the first temp folder on a disk)")
     return parser.parse_args(arguments)
 
@@ -62,8 +65,9 @@ def plan_of(given: argparse.Namespace) -> Plan:
         history=either(given.history, (20_000 if quick else 1_000_000) if all_of_it else 0),
     )
     plan = full(sizes, thorough=not quick) if all_of_it else chosen(sizes, kinds)
-    if given.node_only or given.profile is not None:
-        return dict.fromkeys(plan, (Kept.NODE,))
+    if given.node_only or given.profile is not None or given.store is not None:
+        kept = (Kept.NODE,) if given.store is None else (Kept.NODE, Kept.SHARED, Kept.THREE)
+        return dict.fromkeys(plan, kept)
     return plan
 
 

@@ -19,6 +19,8 @@ class Kept(StrEnum):
 
     NODE = "node"
     FLOOR = "floor"
+    SHARED = "node on PostgreSQL"
+    THREE = "three nodes on PostgreSQL"
 
 
 class Row(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -50,10 +50,14 @@ def floor(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def node(data_dir: Path, profile: Path | None = None) -> Iterator[Server]:
-    """Runs the node of this checkout over a data folder until the end of the block."""
+def node(data_dir: Path, profile: Path | None = None, store: str | None = None) -> Iterator[Server]:
+    """Runs the node of this checkout over a data folder until the end of the block.
+
+    `store` is a shared database instead of the folder's own.
+    """
     command = ["-m", "dispatchd", "run", "--testnet", "--no-worker", "--port", "0"]
     command += ["--data-dir", str(data_dir), "--log-level", "warning"]
+    command += [] if store is None else ["--store", store]
     spy = shutil.which("py-spy")
     if profile is not None and spy is None:
         command = ["-m", "cProfile", "-o", str(profile.absolute()), *command]
@@ -65,9 +69,20 @@ def node(data_dir: Path, profile: Path | None = None) -> Iterator[Server]:
                 yield server
 
 
-def drive(server: Server, load: Load) -> Measured:
-    """Runs the load process against a server."""
-    load = msgspec.structs.replace(load, port=server.port, server_pid=server.pid)
+@contextmanager
+def nodes(data_dir: Path, count: int, store: str) -> Iterator[list[Server]]:
+    """Runs several nodes over one shared database, each with a folder for its key."""
+    with ExitStack() as stack:
+        folders = [data_dir / str(number) for number in range(count)]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        yield [stack.enter_context(node(folder, store=store)) for folder in folders]
+
+
+def drive(servers: Sequence[Server], load: Load) -> Measured:
+    """Runs the load process against a server, or spread over several."""
+    ports, pids = zip(*((server.port, server.pid) for server in servers), strict=True)
+    load = msgspec.structs.replace(load, ports=ports, server_pids=pids)
     limit_seconds = _limit_seconds(load)
     text = msgspec.json.encode(load).decode()
     command = [sys.executable, "-m", "scripts.bench.load_process", text, str(limit_seconds)]
@@ -77,7 +92,9 @@ def drive(server: Server, load: Load) -> Measured:
         except subprocess.TimeoutExpired:
             raise Failed(f"the load process did not end in {limit_seconds:.0f} s") from None
     if process.returncode != 0:
-        raise Failed(f"the load process failed:\n{_tail(said.decode())}\n{_log_tail(server.log)}")
+        raise Failed(
+            f"the load process failed:\n{_tail(said.decode())}\n{_log_tail(servers[0].log)}"
+        )
     return msgspec.json.decode(out, type=Measured)
 
 

@@ -18,6 +18,8 @@ VALUES: dict[str, tuple[str, str]] = {
     "--network": ("solana", "eip155:1"),
     "--data-dir": ("/srv/a", "/srv/b"),
     "--db": ("/srv/a.db", "/srv/b.db"),
+    "--store": ("postgresql://h/a", "postgres://h/b"),
+    "--advertise": ("http://10.0.0.2:4010", "https://example.org"),
     "--key": ("/srv/a.json", "/srv/b.json"),
     "--slots": ("3", "5"),
     "--model": ("some/folder", "another"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from dispatchd.store.sqlite.store import SqliteStore
+from dispatchd.store.sql.store import SqlStore
 
 _READS = frozenset(
     {
@@ -66,10 +66,10 @@ class Gate:
         self.calls: Counter[str] = Counter()
         """How often each verb has been called."""
 
-    def over(self, store: SqliteStore) -> SqliteStore:
+    def over(self, store: SqlStore) -> SqlStore:
         """The same store behind the gate."""
         parts = (store.jobs, store.trust, store.payments, store.users, store.records)
-        return cast("SqliteStore", _All(*(_Gated(part, self) for part in parts)))
+        return cast("SqlStore", _All(*(_Gated(part, self) for part in parts)))
 
     @property
     def waiting(self) -> list[str]:

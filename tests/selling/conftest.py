@@ -13,7 +13,7 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.limits import Limits
 from dispatchd.payment import Facilitator
 from dispatchd.selling import Shop, open_shop
-from dispatchd.store.sqlite.store import SqliteStore
+from dispatchd.store.sql.store import SqlStore
 from tests.selling.buying import ANSWER, Market
 from tests.selling.desk import Desk
 from tests.support.clock import FakeClock
@@ -34,7 +34,7 @@ MONAD = PaymentConfig(
 async def shop_with(
     desk: Facilitator | None,
     config: PaymentConfig,
-    store: SqliteStore,
+    store: SqlStore,
     clock: Clock,
     limits: Limits,
 ) -> AsyncIterator[Shop]:

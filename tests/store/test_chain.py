@@ -1,8 +1,6 @@
 """The chain in the store: it grows by exactly what completes, in the same write."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -10,16 +8,10 @@ from dispatchd.core.chain import Entry
 from dispatchd.core.errors import LeaseLost
 from dispatchd.core.job import Completion, Grant, Job, JobType, Privacy, Tier
 from dispatchd.core.merkle import root_by_path
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
 from tests.support import auditor
 
 KEY = "ab" * 32
-
-
-@pytest.fixture(params=[open_sqlite])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    async with request.param(tmp_path / "jobs.sqlite3") as opened:
-        yield opened
 
 
 def job(number: int, privacy: Privacy = Privacy.PUBLIC) -> Job:
@@ -39,13 +31,13 @@ def done(number: int) -> Completion:
     return Completion(str(number), "sha256:00", f'{{"job_id":"job-{number}"}}', "c2ln")
 
 
-async def leased(store: SqliteStore, *numbers: int, privacy: Privacy = Privacy.PUBLIC) -> list[Job]:
+async def leased(store: SqlStore, *numbers: int, privacy: Privacy = Privacy.PUBLIC) -> list[Job]:
     grants = [Grant(job(number, privacy), KEY, 5000, 9000) for number in numbers]
     await asyncio.gather(*(store.jobs.add(grant.job, grant=grant) for grant in grants))
     return [grant.leased for grant in grants]
 
 
-async def finish(store: SqliteStore, numbers: list[int], jobs: list[Job]) -> list[object]:
+async def finish(store: SqlStore, numbers: list[int], jobs: list[Job]) -> list[object]:
     """Finishes jobs at once; what came of each."""
     verbs = (
         store.jobs.finish(each, done(number), at=number)
@@ -54,7 +46,7 @@ async def finish(store: SqliteStore, numbers: list[int], jobs: list[Job]) -> lis
     return await asyncio.gather(*verbs, return_exceptions=True)
 
 
-async def whole(store: SqliteStore) -> list[tuple[Entry, str | None]]:
+async def whole(store: SqlStore) -> list[tuple[Entry, str | None]]:
     """The chain, of which every entry names the one before and has a path to the root."""
     found = await store.chain.page(0, 10_000)
     leaves = [entry.leaf for entry, _ in found]
@@ -76,7 +68,7 @@ async def whole(store: SqliteStore) -> list[tuple[Entry, str | None]]:
 
 
 @pytest.mark.parametrize("counts", [[1] * 9, [2, 31, 1, 33], [70, 3]])
-async def test_groups_of_any_size_make_one_chain(store: SqliteStore, counts: list[int]) -> None:
+async def test_groups_of_any_size_make_one_chain(store: SqlStore, counts: list[int]) -> None:
     first = 0
     for count in counts:
         numbers = list(range(first, first + count))
@@ -86,7 +78,7 @@ async def test_groups_of_any_size_make_one_chain(store: SqliteStore, counts: lis
 
 
 @pytest.mark.parametrize("count", [2, 32, 33, 70])
-async def test_what_loses_its_lease_is_not_chained(store: SqliteStore, count: int) -> None:
+async def test_what_loses_its_lease_is_not_chained(store: SqlStore, count: int) -> None:
     numbers = list(range(count))
     mine = await leased(store, *numbers)
     await store.jobs.fail(mine[count // 2], "broken")
@@ -97,14 +89,14 @@ async def test_what_loses_its_lease_is_not_chained(store: SqliteStore, count: in
     assert await store.chain.place_of(f"job-{count // 2}") is None
 
 
-async def test_a_job_is_chained_once_though_it_is_handed_in_twice(store: SqliteStore) -> None:
+async def test_a_job_is_chained_once_though_it_is_handed_in_twice(store: SqlStore) -> None:
     (mine,) = await leased(store, 1)
     outcomes = await finish(store, [1, 1], [mine, mine])
     assert sorted(isinstance(each, LeaseLost) for each in outcomes) == [False, True]
     assert [job_id for _, job_id in await whole(store)] == ["job-1"]
 
 
-async def test_a_page_names_no_private_job(store: SqliteStore) -> None:
+async def test_a_page_names_no_private_job(store: SqlStore) -> None:
     for number, privacy in enumerate((Privacy.PUBLIC, Privacy.PRIVATE, Privacy.PUBLIC)):
         await finish(store, [number], await leased(store, number, privacy=privacy))
     found = await whole(store)
@@ -116,8 +108,7 @@ async def test_a_page_names_no_private_job(store: SqliteStore) -> None:
     assert secret.entry == found[1][0]
 
 
-async def test_a_chain_belongs_to_one_key(store: SqliteStore) -> None:
-    assert await store.chain.owner() is None
+async def test_a_chain_belongs_to_one_key(store: SqlStore) -> None:
     await store.chain.begin(KEY)
     await store.chain.begin("cd" * 32)
     assert await store.chain.owner() == KEY

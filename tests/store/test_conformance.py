@@ -1,8 +1,7 @@
-"""What every store must do; a new store joins by one more parameter of the fixture."""
+"""What every store must do; a new store joins by one more parameter of the fixture `open_store`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -23,17 +22,11 @@ from dispatchd.core.job import (
     Tier,
 )
 from dispatchd.core.trust import PairingCode
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
 
 KEY = "ab" * 32
 DONE = Completion('{"a":1.0}', "sha256:00", '{"job_id":"x"}', "c2ln")
 PUBLIC_TASKS = Lane(JobType.TASK)
-
-
-@pytest.fixture(params=[open_sqlite])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    async with request.param(tmp_path / "jobs.sqlite3") as opened:
-        yield opened
 
 
 def job(number: int = 1, **fields: Any) -> Job:
@@ -54,7 +47,7 @@ def grant(pending: Job, until: int = 5000, run_until: int = 9000) -> Grant:
     return Grant(pending, KEY, until, run_until)
 
 
-async def leased(store: SqliteStore, number: int = 1, **fields: Any) -> Job:
+async def leased(store: SqlStore, number: int = 1, **fields: Any) -> Job:
     """Adds a job and assigns it; returns it as it then is."""
     pending = job(number, **fields)
     await store.jobs.add(pending)
@@ -62,20 +55,20 @@ async def leased(store: SqliteStore, number: int = 1, **fields: Any) -> Job:
     return grant(pending).leased
 
 
-async def found(store: SqliteStore, number: int = 1) -> Job:
+async def found(store: SqlStore, number: int = 1) -> Job:
     stored = await store.jobs.get(f"job-{number}")
     assert stored is not None
     return stored
 
 
-async def test_a_job_comes_back_as_it_was_stored(store: SqliteStore) -> None:
+async def test_a_job_comes_back_as_it_was_stored(store: SqlStore) -> None:
     stored = job(privacy=Privacy.PRIVATE, avoid=(Refusal(KEY, 7),), faults=1)
     await store.jobs.add(stored)
     assert await found(store) == stored
     assert await store.jobs.get("unknown") is None
 
 
-async def test_lanes_give_their_jobs_in_order_of_rank(store: SqliteStore) -> None:
+async def test_lanes_give_their_jobs_in_order_of_rank(store: SqlStore) -> None:
     for number, rank in ((1, 30), (2, 10), (3, 20), (4, 5)):
         await store.jobs.add(job(number, rank=rank))
     await store.jobs.add(job(5, rank=1, job_type=JobType.LLM_INFER))
@@ -92,7 +85,7 @@ async def test_lanes_give_their_jobs_in_order_of_rank(store: SqliteStore) -> Non
     assert await store.jobs.count_waiting() == 6
 
 
-async def test_equal_ranks_keep_the_order_of_coming(store: SqliteStore) -> None:
+async def test_equal_ranks_keep_the_order_of_coming(store: SqlStore) -> None:
     for number in (3, 1, 2):
         await store.jobs.add(job(number, rank=7))
     assert [j.id for j in await store.jobs.waiting({PUBLIC_TASKS: 9})] == [
@@ -102,7 +95,7 @@ async def test_equal_ranks_keep_the_order_of_coming(store: SqliteStore) -> None:
     ]
 
 
-async def test_only_one_of_two_grants_for_a_job_stands(store: SqliteStore) -> None:
+async def test_only_one_of_two_grants_for_a_job_stands(store: SqlStore) -> None:
     pending = job()
     await store.jobs.add(pending)
     other = replace(grant(pending), worker_key="cd" * 32)
@@ -112,7 +105,7 @@ async def test_only_one_of_two_grants_for_a_job_stands(store: SqliteStore) -> No
     assert await store.jobs.waiting({PUBLIC_TASKS: 9}) == []
 
 
-async def test_a_finished_job_keeps_the_texts_to_the_byte(store: SqliteStore) -> None:
+async def test_a_finished_job_keeps_the_texts_to_the_byte(store: SqlStore) -> None:
     mine = await leased(store)
     await store.jobs.finish(mine, DONE, at=4000)
     stored = await found(store)
@@ -129,7 +122,7 @@ async def test_a_finished_job_keeps_the_texts_to_the_byte(store: SqliteStore) ->
     assert stored.payload == mine.payload
 
 
-async def test_a_lease_of_another_attempt_changes_nothing(store: SqliteStore) -> None:
+async def test_a_lease_of_another_attempt_changes_nothing(store: SqlStore) -> None:
     mine = await leased(store)
     await store.jobs.put_back(Lease(mine.id, 1), replace(mine, faults=1))
     again = await found(store)
@@ -148,7 +141,7 @@ async def test_a_lease_of_another_attempt_changes_nothing(store: SqliteStore) ->
     assert await found(store) == before
 
 
-async def test_put_back_moves_a_refused_job_to_its_own_lane(store: SqliteStore) -> None:
+async def test_put_back_moves_a_refused_job_to_its_own_lane(store: SqlStore) -> None:
     mine = await leased(store)
     await store.jobs.put_back(Lease(mine.id, 1), replace(mine, avoid=(Refusal(KEY, 3),)))
     assert await store.jobs.waiting({PUBLIC_TASKS: 9}) == []
@@ -156,7 +149,7 @@ async def test_put_back_moves_a_refused_job_to_its_own_lane(store: SqliteStore) 
     assert (back.avoid, back.worker_key, back.run_until) == ((Refusal(KEY, 3),), None, None)
 
 
-async def test_overdue_is_what_ran_out_of_lease_or_of_time(store: SqliteStore) -> None:
+async def test_overdue_is_what_ran_out_of_lease_or_of_time(store: SqlStore) -> None:
     await leased(store, 1)
     pending = job(2)
     await store.jobs.add(pending)
@@ -170,7 +163,7 @@ async def test_overdue_is_what_ran_out_of_lease_or_of_time(store: SqliteStore) -
     assert (await found(store)).status is JobStatus.RUNNING
 
 
-async def test_stranded_jobs_fail_by_lane_and_age(store: SqliteStore) -> None:
+async def test_stranded_jobs_fail_by_lane_and_age(store: SqlStore) -> None:
     for number in (1, 2, 3):
         await store.jobs.add(job(number))
     await store.jobs.add(job(4, job_type=JobType.LLM_INFER))
@@ -183,20 +176,20 @@ async def test_stranded_jobs_fail_by_lane_and_age(store: SqliteStore) -> None:
     assert (await found(store, 4)).status is JobStatus.PENDING
 
 
-async def test_held_by_names_the_leases_of_a_worker(store: SqliteStore) -> None:
+async def test_held_by_names_the_leases_of_a_worker(store: SqlStore) -> None:
     mine = await leased(store)
     assert [each.id for each in await store.jobs.held_by(KEY)] == [mine.id]
     assert await store.jobs.held_by("cd" * 32) == []
 
 
-async def test_many_writes_at_once_all_happen(store: SqliteStore) -> None:
+async def test_many_writes_at_once_all_happen(store: SqlStore) -> None:
     await asyncio.gather(*(store.jobs.add(job(number)) for number in range(500)))
     assert await store.jobs.count_waiting() == 500
 
 
 @pytest.mark.parametrize("count", [2, 31, 32, 33, 70])
 async def test_of_many_results_at_once_only_the_one_without_its_lease_is_refused(
-    store: SqliteStore, count: int
+    store: SqlStore, count: int
 ) -> None:
     await asyncio.gather(*(leased(store, number) for number in range(count)))
     attempts = [2] + [1] * (count - 1)
@@ -212,7 +205,17 @@ async def test_of_many_results_at_once_only_the_one_without_its_lease_is_refused
     assert statuses == [JobStatus.ASSIGNED] + [JobStatus.COMPLETED] * (count - 1)
 
 
-async def put_into(store: SqliteStore, status: JobStatus) -> Job:
+async def test_a_text_may_hold_anything(store: SqlStore) -> None:
+    mine = await leased(store)
+    await store.jobs.fail(mine, "a \0 reason")
+    stored = await found(store)
+    assert stored.status is JobStatus.FAILED
+    assert (stored.error or "").startswith("a ")
+    assert await store.jobs.get("job-\0") is None
+    assert await store.jobs.take_over(KEY, ["\0"], 1, 2) == []
+
+
+async def put_into(store: SqlStore, status: JobStatus) -> Job:
     """Brings a job into a status by the verbs alone; returns it as its holder believes it to be."""
     if status is JobStatus.PENDING:
         await store.jobs.add(job())
@@ -235,7 +238,7 @@ VERBS = ("assign", "start", "finish", "put_back", "fail", "fail as pending", "st
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("status", JobStatus)
 async def test_no_verb_makes_a_move_that_is_not_in_the_table(
-    store: SqliteStore, status: JobStatus, verb: str
+    store: SqlStore, status: JobStatus, verb: str
 ) -> None:
     mine = await put_into(store, status)
     lease = Lease(mine.id, 1)
@@ -256,7 +259,7 @@ async def test_no_verb_makes_a_move_that_is_not_in_the_table(
     assert after is status or after in MOVES[status]
 
 
-async def test_codes_are_claimed_once_and_in_time(store: SqliteStore) -> None:
+async def test_codes_are_claimed_once_and_in_time(store: SqlStore) -> None:
     assert await store.trust.add_code(PairingCode("A3F2B1", "user", 2000), now=1000)
     assert not await store.trust.add_code(PairingCode("A3F2B1", "thief", 9000), now=1999)
     pairing = await store.trust.claim_code("A3F2B1", KEY, now=1999)
@@ -269,7 +272,7 @@ async def test_codes_are_claimed_once_and_in_time(store: SqliteStore) -> None:
 
 
 async def test_an_expired_code_is_refused_and_its_letters_can_be_used_again(
-    store: SqliteStore,
+    store: SqlStore,
 ) -> None:
     await store.trust.add_code(PairingCode("A3F2B1", "user", 2000), now=1000)
     with pytest.raises(PairingRefused, match="expired"):

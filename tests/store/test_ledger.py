@@ -1,7 +1,6 @@
 """The ledger of simulated money: what goes in stays in, and moves once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 from dispatchd.core.errors import DispatchError, Invalid, PaymentRefused
 from dispatchd.core.payment import AuthorizationKey, TokenId
 from dispatchd.payment import Ledger
-from dispatchd.store.sqlite.ledger import SUPPLY_MAX
+from dispatchd.store.sql.ledger import SUPPLY_MAX
+from dispatchd.store.sql.store import SqlStore
 from dispatchd.store.sqlite.store import open_sqlite
+from tests.store.conftest import OpenAgain
 
 USDC = TokenId("eip155:10143", "0x" + "cc" * 20)
 EURC = TokenId("eip155:10143", "0x" + "ee" * 20)
@@ -21,10 +22,9 @@ NO_ONE = "0x" + "0" * 40
 ALICE, BOB, CAROL = ("0x" + letter * 40 for letter in "abc")
 
 
-@pytest.fixture(params=[open_sqlite])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
-    async with request.param(tmp_path / "ledger.sqlite3") as store:
-        yield store.ledger
+@pytest.fixture
+def ledger(store: SqlStore) -> Ledger:
+    return store.ledger
 
 
 def key(nonce: int = 1, payer: str = ALICE, token: TokenId = USDC) -> AuthorizationKey:
@@ -110,13 +110,13 @@ async def test_no_more_is_minted_than_can_be_counted(ledger: Ledger) -> None:
             await ledger.fund(EURC, BOB, amount)
 
 
-async def test_money_outlives_the_process(tmp_path: Path) -> None:
+async def test_money_outlives_the_process(open_store: OpenAgain) -> None:
     for _ in range(2):
-        async with open_sqlite(tmp_path / "ledger.sqlite3") as store:
+        async with open_store() as store:
             if not await store.ledger.accounts(USDC):
                 await store.ledger.fund(USDC, ALICE, 5)
                 await store.ledger.transfer(key(), BOB, 2, "0x1")
-    async with open_sqlite(tmp_path / "ledger.sqlite3") as store:
+    async with open_store() as store:
         assert await store.ledger.accounts(USDC) == [(ALICE, 3), (BOB, 2)]
         assert await store.ledger.transfer(key(), BOB, 2, "0x1") == "0x1"
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -16,20 +15,15 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame, WorkerRecord
 from dispatchd.core.standing import Blamed, Standing, Strikes
 from dispatchd.scheduler import strikes_after
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
+from dispatchd.store.sqlite.store import open_sqlite
 from tests.store.test_conformance import DONE, job
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 LIMITS = Limits()
 
 
-@pytest.fixture(params=[open_sqlite])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    async with request.param(tmp_path / "jobs.sqlite3") as opened:
-        yield opened
-
-
-async def leased(store: SqliteStore, number: int, key: str = KEY) -> Job:
+async def leased(store: SqlStore, number: int, key: str = KEY) -> Job:
     grant = Grant(job(number), key, 5000, 9000)
     await store.jobs.add(job(number), grant=grant)
     return grant.leased
@@ -39,14 +33,14 @@ def fixed(strikes: Strikes, blame: Blame = Blame.FAILED) -> Blamed:
     return Blamed(blame, lambda _: strikes)
 
 
-async def test_a_worker_without_a_record_stands_as_new(store: SqliteStore) -> None:
+async def test_a_worker_without_a_record_stands_as_new(store: SqlStore) -> None:
     assert await store.records.standing(KEY) == Standing()
     assert await store.records.standings([KEY]) == {KEY: Standing()}
     assert await store.records.known("", 9) == {}
 
 
 async def test_the_write_that_ends_an_attempt_judges_and_says_how_the_worker_stands(
-    store: SqliteStore,
+    store: SqlStore,
 ) -> None:
     first, second = await leased(store, 1), await leased(store, 2)
     strikes = Strikes(1, 2, 3, 4, 5)
@@ -64,14 +58,14 @@ async def test_the_write_that_ends_an_attempt_judges_and_says_how_the_worker_sta
     assert await store.records.standing(KEY) == stands
 
 
-async def test_where_nobody_is_blamed_nothing_is_counted(store: SqliteStore) -> None:
+async def test_where_nobody_is_blamed_nothing_is_counted(store: SqlStore) -> None:
     first, second = await leased(store, 1), await leased(store, 2)
     assert await store.jobs.put_back(Lease(first.id, 1), first) is None
     assert await store.jobs.fail(second, "cancelled") is None
     assert await store.records.known("", 9) == {}
 
 
-async def test_an_attempt_that_ended_otherwise_speaks_against_nobody(store: SqliteStore) -> None:
+async def test_an_attempt_that_ended_otherwise_speaks_against_nobody(store: SqlStore) -> None:
     mine = await leased(store, 1)
     await store.jobs.finish(mine, DONE, at=1)
     for late in (
@@ -83,14 +77,14 @@ async def test_an_attempt_that_ended_otherwise_speaks_against_nobody(store: Sqli
     assert await store.records.standing(KEY) == Standing(WorkerRecord(completed=1))
 
 
-async def test_canaries_are_counted(store: SqliteStore) -> None:
+async def test_canaries_are_counted(store: SqlStore) -> None:
     for passed in (True, False, True):
         await store.records.note_canary(KEY, passed=passed)
     expected = Standing(WorkerRecord(canaries_passed=2, canaries_failed=1))
     assert await store.records.standing(KEY) == expected
 
 
-async def test_the_known_come_in_pages_in_the_order_of_their_keys(store: SqliteStore) -> None:
+async def test_the_known_come_in_pages_in_the_order_of_their_keys(store: SqlStore) -> None:
     keys = [f"{number:064x}" for number in (7, 1, 4, 9, 2)]
     for key in keys:
         await store.records.note_canary(key, passed=True)
@@ -102,7 +96,7 @@ async def test_the_known_come_in_pages_in_the_order_of_their_keys(store: SqliteS
     assert seen == sorted(keys)
 
 
-async def test_one_workers_record_says_nothing_of_another(store: SqliteStore) -> None:
+async def test_one_workers_record_says_nothing_of_another(store: SqlStore) -> None:
     mine, theirs = await leased(store, 1), await leased(store, 2, OTHER)
     await store.jobs.fail(mine, "boom", fixed(Strikes(2, 1)))
     await store.jobs.finish(theirs, DONE, at=1)

@@ -12,20 +12,22 @@ import aiohttp
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Instruments, Market
 from dispatchd.coordinator.chain import open_chain
+from dispatchd.core.clock import Clock
 from dispatchd.core.job import Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
 from dispatchd.metrics.metrics import Metrics
 from dispatchd.metrics.state import Scene
 from dispatchd.node import Coordination
-from dispatchd.store.sqlite.store import SqliteStore, open_sqlite
+from dispatchd.store.sql.store import SqlStore
+from dispatchd.store.sqlite.store import open_sqlite
 from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from dispatchd.selling import Shop
 
 USER = "user_abc123"
-OpenShop = Callable[[SqliteStore, FakeClock, Limits], "AbstractAsyncContextManager[Shop]"]
+OpenShop = Callable[[SqlStore, FakeClock, Limits], "AbstractAsyncContextManager[Shop]"]
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Node:
     http: aiohttp.ClientSession
     clock: FakeClock
     parts: Coordination
-    store: SqliteStore
+    store: SqlStore
 
     def crash(self) -> None:
         """From here on, ends like a killed process: nobody is told, nothing is put back."""
@@ -98,20 +100,41 @@ async def running_node(
         chain = await open_chain(store.chain, database)
         journal = metrics.jobs_of(MONAD.caip2, clock)
         parts = Coordination.over(store, chain, clock, limits, shop, (journal,))
-        scene = Scene(MONAD.caip2, parts.seats, parts.matching)
-        metrics.show(scene, None if shop is None else store.payments)
-        await parts.prepare()
-        edge = Edge(
-            *(parts.coordinator, parts.admission, parts.work, chain, MONAD, clock, limits, market),
-            rules or KeyRules(),
-            public_host,
-            Instruments(metrics.text),
-        )
-        tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
-        try:
-            async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
-                yield Node(f"http://127.0.0.1:{got}", http, clock, parts, store)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        served = serving(parts, metrics, clock, limits, port, market, rules, public_host)
+        async with served as (url, http):
+            yield Node(url, http, clock, parts, store)
+
+
+@asynccontextmanager
+async def serving(
+    parts: Coordination,
+    metrics: Metrics,
+    clock: Clock,
+    limits: Limits,
+    port: int = 0,
+    market: Market | None = None,
+    rules: KeyRules | None = None,
+    public_host: str | None = None,
+) -> AsyncIterator[tuple[str, aiohttp.ClientSession]]:
+    """A coordinator's parts on a port; its URL, and a client. Nothing of the sweep runs."""
+    scene = Scene(MONAD.caip2, parts.seats, parts.matching)
+    metrics.show(scene, None if parts.sales is None else parts.payments)
+    await parts.prepare()
+    edge = Edge(
+        *(parts.coordinator, parts.admission, parts.work, parts.chain, MONAD, clock, limits),
+        market or Market(),
+        rules or KeyRules(),
+        public_host,
+        Instruments(metrics.text),
+    )
+    tasks = [asyncio.create_task(part()) for part in parts.running if part != parts.sweep.run]
+    try:
+        async with edge.listening("127.0.0.1", port) as got, aiohttp.ClientSession() as http:
+            url = f"http://127.0.0.1:{got}"
+            if parts.neighbours is not None:
+                tasks.append(asyncio.create_task(parts.neighbours.run(url)))
+            yield url, http
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

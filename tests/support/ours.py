@@ -1,7 +1,7 @@
 """Our own worker over a real socket, with executors that a test controls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from yarl import URL
@@ -26,8 +26,9 @@ async def our_worker(
     key: KeyPair | None = None,
     clock: Clock | None = None,
     models: tuple[str, ...] = (),
+    others: Sequence[str] = (),
 ) -> AsyncIterator[KeyPair]:
-    """A worker of ours, connected to a coordinator for as long as the block runs."""
+    """A worker of ours, connected to a coordinator, or one of `others`, while the block runs."""
     key = key or KeyPair.generate()
     clock = clock or SystemClock()
     slots = tuple(Slots(frozenset({kind}), places) for kind in executors)
@@ -38,7 +39,7 @@ async def our_worker(
         version=__version__,
         models=models,
     )
-    source = RemoteCoordinator(Dialler(URL(url), clock), card, key, clock)
+    source = RemoteCoordinator(Dialler([URL(url), *map(URL, others)], clock), card, key, clock)
     parts = [
         asyncio.create_task(source.run()),
         asyncio.create_task(Worker(source, executors, key, clock).run(slots)),

@@ -1,17 +1,17 @@
 """Connections to the database file: how they are set up, and the numbered migrations."""
 
 import asyncio
-import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
 
 from dispatchd.core.errors import StoreUnavailable, Unusable
+from dispatchd.store.sql.migrations import migrations_in
+from dispatchd.store.sqlite.rows import chunks, value_rows
 
 _T = TypeVar("_T")
 
@@ -26,13 +26,42 @@ _SETTINGS = """
     -- What undoes a single statement is temporary; most groups of writes would make a file for it.
     PRAGMA temp_store = MEMORY;
 """
-_MIGRATION_NAME = re.compile(r"(\d{4})_\w+\.sql")
+_MIGRATIONS = migrations_in("dispatchd.store.sqlite")
+NEWEST_VERSION = max(_MIGRATIONS)
+
+
+class Database(sqlite3.Connection):
+    """A connection on its thread, with what our statements ask of one besides."""
+
+    def execute_rows(
+        self, sql: str, types: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> list[sqlite3.Cursor]:
+        """Runs a statement over many rows, in parts."""
+        return [
+            self.execute(
+                sql.format(rows=value_rows(len(some), len(types))),
+                [value for row in some for value in row],
+            )
+            for some in chunks(rows)
+        ]
+
+    def refuse_other_version(self) -> None:
+        """Looks at the file's version, which another program may have changed meanwhile."""
+        version = user_version(self)
+        if version != NEWEST_VERSION:
+            raise StoreUnavailable(
+                f"The database is of version {version} now, but this dispatchd knows"
+                f" {NEWEST_VERSION}."
+            )
+
+    def lock(self, name: str) -> None:
+        """There is one writer."""
 
 
 class Connection(aiosqlite.Connection):
     """An aiosqlite connection that can run a whole function on its thread in one hop."""
 
-    async def call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def call(self, work: Callable[[Database], _T]) -> _T:
         """Runs `work` on the connection's thread; SQLite's own errors become ours."""
         with _our_errors():
             return await self._execute(work, self._conn)  # type: ignore[no-any-return,no-untyped-call]
@@ -60,6 +89,7 @@ async def connect(path: Path) -> AsyncIterator[Connection]:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=_PREPARED_STATEMENTS,
+            factory=Database,
         )
 
     connection = Connection(connector, 64)
@@ -97,7 +127,6 @@ def cannot_use(path: Path, error: Exception) -> str:
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     present = user_version(db)
-    migrations = _migrations()
     newest = NEWEST_VERSION
     if present > newest:
         raise Unusable(
@@ -106,16 +135,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         )
     for version in range(present + 1, newest + 1):
         db.executescript(
-            f"BEGIN IMMEDIATE;{migrations[version]};PRAGMA user_version = {version};COMMIT;"
-        )
-
-
-def refuse_newer(db: sqlite3.Connection) -> None:
-    """Raises `StoreUnavailable` where another program has changed the file's version meanwhile."""
-    version = user_version(db)
-    if version != NEWEST_VERSION:
-        raise StoreUnavailable(
-            f"The database is of version {version} now, but this dispatchd knows {NEWEST_VERSION}."
+            f"BEGIN IMMEDIATE;{_MIGRATIONS[version]};PRAGMA user_version = {version};COMMIT;"
         )
 
 
@@ -123,15 +143,3 @@ def user_version(db: sqlite3.Connection) -> int:
     """The version of the schema that the file is of; 0 for an empty one."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
-
-
-def _migrations() -> dict[int, str]:
-    folder = resources.files("dispatchd.store.sqlite") / "migrations"
-    return {
-        int(match[1]): file.read_text()
-        for file in folder.iterdir()
-        if (match := _MIGRATION_NAME.fullmatch(file.name))
-    }
-
-
-NEWEST_VERSION = max(_migrations())

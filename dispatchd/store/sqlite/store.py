@@ -1,55 +1,36 @@
 """Opens the embedded store: its lock, its migrations, and its parts."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from msgspec import Struct
 
 from dispatchd.core.errors import Unusable
-from dispatchd.store.sqlite.chain import SqliteChain
+from dispatchd.store.sql.groups import Flushed, Grouped, Serve, reading
+from dispatchd.store.sql.store import SqlStore, store_over
 from dispatchd.store.sqlite.connection import cannot_use, connect, prepare
-from dispatchd.store.sqlite.groups import Flushed, Grouped, Serve, reading, writing
-from dispatchd.store.sqlite.jobs import SqliteJobs
-from dispatchd.store.sqlite.ledger import SqliteLedger
-from dispatchd.store.sqlite.payments import SqlitePayments
-from dispatchd.store.sqlite.records import SqliteRecords
-from dispatchd.store.sqlite.trust import SqliteTrust
-from dispatchd.store.sqlite.users import SqliteUsers
-
-
-class SqliteStore(Struct, frozen=True):
-    """The store's parts, over the same file."""
-
-    jobs: SqliteJobs
-    trust: SqliteTrust
-    ledger: SqliteLedger
-    payments: SqlitePayments
-    chain: SqliteChain
-    users: SqliteUsers
-    records: SqliteRecords
+from dispatchd.store.sqlite.writing import writing
 
 
 @asynccontextmanager
-async def open_sqlite(path: Path, flushed: Flushed | None = None) -> AsyncIterator[SqliteStore]:
+async def open_sqlite(path: Path, flushed: Flushed | None = None) -> AsyncIterator[SqlStore]:
     """Opens the database file for this process alone; raises `Unusable` where that fails.
 
     `flushed` is told of every group of writes.
     """
+    with alone(path):
+        async with _grouped(path, writing, flushed) as writer, _grouped(path, reading) as reader:
+            yield store_over(writer, reader)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """The database file, of the present version, for this process alone; raises `Unusable`."""
     lock = _lock(path)
     try:
         prepare(path)
-        async with _grouped(path, writing, flushed) as writer, _grouped(path, reading) as reader:
-            yield SqliteStore(
-                SqliteJobs(writer, reader),
-                SqliteTrust(writer, reader),
-                SqliteLedger(writer, reader),
-                SqlitePayments(writer, reader),
-                SqliteChain(writer, reader),
-                SqliteUsers(writer, reader),
-                SqliteRecords(writer, reader),
-            )
+        yield path
     finally:
         lock.release()
 

@@ -1,6 +1,5 @@
-"""Payments in SQLite: every statement that touches the table `payments`, but for its triggers."""
+"""Payments in the store: every statement on the table `payments`, but for its triggers."""
 
-import sqlite3
 from typing import Any
 
 import msgspec
@@ -8,8 +7,9 @@ import msgspec
 from dispatchd.core.errors import LeaseLost, TooManyOpenPayments
 from dispatchd.core.job import Millis
 from dispatchd.core.payment import AuthorizationKey, Offer, Payment, PaymentState
-from dispatchd.store.sqlite import chain
-from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sql import chain
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
 
 _FIELDS = (
     "state",
@@ -46,23 +46,27 @@ _END = (
 )
 # Money that has moved no longer has an end, so that a job loses no time by waiting for it.
 _COMPLETE = (
-    "UPDATE jobs SET completed_at = iif(status = 'capturing', ?1, NULL),"
-    " end_by = iif(status = 'unpaid', end_by + ?1 - created_at, end_by),"
-    " status = iif(status = 'capturing', 'completed', 'pending')"
+    "UPDATE jobs SET"
+    " completed_at = CASE WHEN status = 'capturing' THEN CAST(?1 AS bigint) END,"
+    " end_by = CASE WHEN status = 'unpaid' THEN end_by + ?1 - created_at ELSE end_by END,"
+    " status = CASE WHEN status = 'capturing' THEN 'completed' ELSE 'pending' END"
     " WHERE id = ?2 AND status IN ('unpaid', 'capturing')"
 )
 _FAIL = (
     "UPDATE jobs SET status = 'failed', error = ?, output = NULL, receipt = NULL,"
     " signature = NULL, completed_at = NULL WHERE id = ? AND status IN ('unpaid', 'capturing')"
 )
-_STATES = "SELECT state, count(*) FROM payments INDEXED BY payments_of_payer GROUP BY state"
+_STATES = "SELECT state, count(*) FROM payments GROUP BY state"
 _RETRY_SECONDS = 2
 
 
-class SqlitePayments:
+class SqlPayments:
     """`PaymentStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    holder = ""
+    """A condition on the payments that are this coordinator's to capture."""
+
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 
@@ -77,7 +81,8 @@ class SqlitePayments:
     async def reserve(self, payment: Payment, open_max: int) -> bool:
         """Stores a payment that is to be verified, unless its authorization has been used."""
 
-        def insert(db: sqlite3.Connection) -> bool:
+        def insert(db: Database) -> bool:
+            _alone_with(db, payment.key.payer)
             if db.execute(f"{_SELECT} WHERE {_KEY}", _key(payment.key)).fetchone() is not None:
                 return False
             _refuse_too_many(db, payment.key.payer, open_max)
@@ -93,14 +98,15 @@ class SqlitePayments:
     async def recover(self, now: Millis) -> int:
         """Brings into order what a former process left; how many payments are open then."""
 
-        def run(db: sqlite3.Connection) -> int:
-            db.execute(f"DELETE FROM payments WHERE {_OPEN} AND state = 'verifying'")
+        def run(db: Database) -> int:
+            mine = f"{_OPEN}{self.holder}"
+            db.execute(f"DELETE FROM payments WHERE {mine} AND state = 'verifying'")
             db.execute(
                 "UPDATE payments SET tries = tries + 1, next_try = ?"
-                f" WHERE {_OPEN} AND state = 'capturing'",
+                f" WHERE {mine} AND state = 'capturing'",
                 (now,),
             )
-            (count,) = db.execute(f"SELECT count(*) FROM payments WHERE {_OPEN}").fetchone()
+            (count,) = db.execute(f"SELECT count(*) FROM payments WHERE {mine}").fetchone()
             return int(count)
 
         return await self._write(run)
@@ -117,13 +123,14 @@ class SqlitePayments:
 
     async def due(self, now: Millis, limit: int) -> list[Payment]:
         """Payments that are to be captured now, the longest due first."""
-        sql = f"{_SELECT} WHERE state = 'capturing' AND next_try <= ? ORDER BY next_try LIMIT ?"
+        mine = f"state = 'capturing'{self.holder}"
+        sql = f"{_SELECT} WHERE {mine} AND next_try <= ? ORDER BY next_try LIMIT ?"
         rows = await self._read(lambda db: db.execute(sql, (now, limit)).fetchall())
         return [_payment(row) for row in rows]
 
     async def next_due(self) -> Millis | None:
         """When the next capture is due, if one is."""
-        sql = "SELECT min(next_try) FROM payments WHERE state = 'capturing'"
+        sql = f"SELECT min(next_try) FROM payments WHERE state = 'capturing'{self.holder}"
         (at,) = await self._read(lambda db: db.execute(sql).fetchone())
         return None if at is None else int(at)
 
@@ -139,7 +146,7 @@ class SqlitePayments:
     async def captured(self, payment: Payment, transaction: str | None, at: Millis) -> None:
         """The money has moved: the job's result is released, or the job may start."""
 
-        def end(db: sqlite3.Connection) -> None:
+        def end(db: Database) -> None:
             _end(db, payment, PaymentState.CAPTURED, transaction, None)
             db.execute(_COMPLETE, (at, payment.job_id))
             chain.append_stored(db, payment.job_id)
@@ -149,7 +156,7 @@ class SqlitePayments:
     async def refused(self, payment: Payment, reason: str, error: str) -> None:
         """The money will not move: the job fails with an error."""
 
-        def end(db: sqlite3.Connection) -> None:
+        def end(db: Database) -> None:
             _end(db, payment, PaymentState.FAILED, None, reason)
             db.execute(_FAIL, (error, payment.job_id))
 
@@ -161,14 +168,13 @@ class SqlitePayments:
         return None if row is None else _payment(row)
 
 
-def authorize(
-    db: sqlite3.Connection, key: AuthorizationKey, open_max: int, *, capture_now: bool
-) -> None:
+def authorize(db: Database, key: AuthorizationKey, open_max: int, *, capture_now: bool) -> None:
     """A verified payment is reserved for its job, which is stored by the same operation.
 
     With `capture_now` its capture is due. Raises `TooManyOpenPayments`, and `LeaseLost` where it
     is no longer being verified.
     """
+    _alone_with(db, key.payer)
     _refuse_too_many(db, key.payer, open_max)
     state = PaymentState.CAPTURING if capture_now else PaymentState.AUTHORIZED
     values = (state, 0, 0 if capture_now else None)
@@ -176,14 +182,18 @@ def authorize(
         raise LeaseLost("the payment is no longer reserved")
 
 
-def _refuse_too_many(db: sqlite3.Connection, payer: str, open_max: int) -> None:
+def _alone_with(db: Database, payer: str) -> None:
+    db.lock(f"payer {payer}")
+
+
+def _refuse_too_many(db: Database, payer: str, open_max: int) -> None:
     opened, captured = db.execute(_COUNT, (payer,)).fetchone()
     if payer and opened >= open_max + captured:
         raise TooManyOpenPayments(_RETRY_SECONDS)
 
 
 def _end(
-    db: sqlite3.Connection,
+    db: Database,
     payment: Payment,
     state: PaymentState,
     transaction: str | None,

@@ -5,18 +5,17 @@ so a write that has returned is on disk, and nobody waits for company.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dispatchd.core.errors import LeaseLost, StoreUnavailable
-from dispatchd.store.sqlite.connection import Connection, refuse_newer
+from dispatchd.store.sql.database import Database
 
 _T = TypeVar("_T")
-Operation = Callable[[sqlite3.Connection], Any]
-Serve = Callable[[sqlite3.Connection, list[Any]], list[Any]]
+Operation = Callable[[Database], Any]
+Serve = Callable[[Any, list[Any]], list[Any]]
 
 Flushed = Callable[[int, float], None]
 """Is told how many operations a group had, and how many seconds it took."""
@@ -24,14 +23,30 @@ Flushed = Callable[[int, float], None]
 OPERATIONS_PER_GROUP_MAX = 1024
 
 
+class Caller(Protocol):
+    """A connection that runs whole operations."""
+
+    async def call(self, work: Callable[[Database], _T]) -> _T:
+        """Runs `work`; raises `StoreUnavailable` where the database is in trouble."""
+        ...
+
+
+class Reads(Protocol):
+    """Where operations that change nothing are done."""
+
+    async def do(self, operation: Callable[[Database], _T]) -> _T:
+        """Runs an operation and returns its result, or raises what it raised."""
+        ...
+
+
 class Bulk:
     """An operation that is done together with all others of its kind in the group.
 
-    Each statement that SQLite steps through costs both threads a hand-over of the interpreter, so
-    one statement for many rows is worth more than it saves in SQLite itself.
+    Each statement costs SQLite's two threads a hand-over of the interpreter, and PostgreSQL a
+    round trip, so one for many rows is worth more than it saves in the database itself.
     """
 
-    def __init__(self, run: Callable[[sqlite3.Connection, list[Any]], bool], item: Any) -> None:
+    def __init__(self, run: Callable[[Database, list[Any]], bool], item: Any) -> None:
         self.run = run
         self.item = item
 
@@ -41,7 +56,7 @@ class Grouped:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Caller,
         serve: Serve,
         flushed: Flushed | None = None,
         now_seconds: Callable[[], float] = monotonic,
@@ -56,7 +71,7 @@ class Grouped:
         self.problem: str | None = None
         """Why the last group failed, in a sentence; None where it did not."""
 
-    async def do(self, operation: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def do(self, operation: Callable[[Database], _T]) -> _T:
         """Runs an operation and returns its result, or raises what it raised.
 
         An operation that raises must have changed nothing; guarded statements see to that.
@@ -64,9 +79,7 @@ class Grouped:
         result: _T = await self._wait_for(operation)
         return result
 
-    async def do_in_bulk(
-        self, run: Callable[[sqlite3.Connection, list[Any]], bool], item: object
-    ) -> None:
+    async def do_in_bulk(self, run: Callable[[Database, list[Any]], bool], item: object) -> None:
         """Does something to an item, together with all others that want the same done.
 
         `run` says whether it could be done to every item; raises `LeaseLost` where it could not be
@@ -120,26 +133,12 @@ class Grouped:
                 future.set_result(outcome)
 
 
-def reading(db: sqlite3.Connection, operations: list[Operation]) -> list[Any]:
+def reading(db: Database, operations: list[Operation]) -> list[Any]:
     """Runs operations that only read, each by itself."""
     return [_outcome(db, operation) for operation in operations]
 
 
-def writing(db: sqlite3.Connection, operations: list[Operation | Bulk]) -> list[Any]:
-    """Runs operations in one transaction, which is on disk when this returns."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        refuse_newer(db)
-        outcomes = _outcomes(db, operations)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-    return outcomes
-
-
-def _outcomes(db: sqlite3.Connection, operations: list[Operation | Bulk]) -> list[Any]:
+def outcomes_of(db: Database, operations: list[Operation | Bulk]) -> list[Any]:
     """Each operation's outcome; those of one kind are done where the first of them stands."""
     kinds: dict[Any, list[int]] = {}
     for place, operation in enumerate(operations):
@@ -148,12 +147,12 @@ def _outcomes(db: sqlite3.Connection, operations: list[Operation | Bulk]) -> lis
     outcomes: list[Any] = [None] * len(operations)
     for places in kinds.values():
         alike = [operations[place] for place in places]
-        for place, outcome in zip(places, _outcomes_of(db, alike), strict=True):
+        for place, outcome in zip(places, _outcomes_alike(db, alike), strict=True):
             outcomes[place] = outcome
     return outcomes
 
 
-def _outcomes_of(db: sqlite3.Connection, alike: list[Operation | Bulk]) -> list[Any]:
+def _outcomes_alike(db: Database, alike: list[Operation | Bulk]) -> list[Any]:
     first = alike[0]
     if not isinstance(first, Bulk):
         return [_outcome(db, first)]
@@ -163,12 +162,12 @@ def _outcomes_of(db: sqlite3.Connection, alike: list[Operation | Bulk]) -> list[
     return [_outcome(db, partial(_alone, run=run, item=item)) for item in items]
 
 
-def _all_at_once(db: sqlite3.Connection, run: Callable[..., bool], items: list[Any]) -> bool:
+def _all_at_once(db: Database, run: Callable[..., bool], items: list[Any]) -> bool:
     """Whether all went well together; if not, nothing is changed."""
     db.execute("SAVEPOINT bulk")
     try:
         done = run(db, items)
-    except sqlite3.IntegrityError:
+    except db.IntegrityError:
         done = False
     if not done:
         db.execute("ROLLBACK TO bulk")
@@ -176,17 +175,17 @@ def _all_at_once(db: sqlite3.Connection, run: Callable[..., bool], items: list[A
     return done
 
 
-def _alone(db: sqlite3.Connection, run: Callable[..., bool], item: Any) -> None:
+def _alone(db: Database, run: Callable[..., bool], item: Any) -> None:
     if not run(db, [item]):
         raise LeaseLost("the job is no longer in that state")
 
 
-def _outcome(db: sqlite3.Connection, operation: Operation) -> Any:
+def _outcome(db: Database, operation: Operation) -> Any:
     """An operation's result, or the error with which it declined."""
     before = db.total_changes
     try:
         return operation(db)
-    except sqlite3.OperationalError:
+    except db.OperationalError:
         raise  # the store itself is in trouble
     except Exception as error:
         if db.total_changes != before:

@@ -1,6 +1,5 @@
-"""The queue of jobs in SQLite: every statement that touches the table `jobs`."""
+"""The queue of jobs in the store: every statement that touches the table `jobs`."""
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
@@ -27,12 +26,11 @@ from dispatchd.core.job import (
 )
 from dispatchd.core.payment import AuthorizationKey
 from dispatchd.core.standing import Blamed, Standing
-from dispatchd.store.sqlite import keys, payments
-from dispatchd.store.sqlite.completions import Finished, complete_free, complete_paid
-from dispatchd.store.sqlite.connection import refuse_newer
-from dispatchd.store.sqlite.groups import Grouped
-from dispatchd.store.sqlite.records import blame
-from dispatchd.store.sqlite.rows import chunks, value_rows
+from dispatchd.store.sql import keys, payments
+from dispatchd.store.sql.completions import Finished, complete_free, complete_paid
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
+from dispatchd.store.sql.records import blame
 
 _PLAIN_COLUMNS = (
     "id",
@@ -62,16 +60,27 @@ _COLUMNS = (*_PLAIN_COLUMNS, "avoid", "status")
 # Of a job whose payment is being captured nobody gets to see the result.
 _WITHHELD = frozenset({"output", "receipt", "signature", "completed_at"})
 _SHOWN = ", ".join(
-    f"iif(status = 'capturing', NULL, {name})" if name in _WITHHELD else name for name in _COLUMNS
+    f"CASE WHEN status <> 'capturing' THEN {name} END" if name in _WITHHELD else name
+    for name in _COLUMNS
 )
 _SELECT = f"SELECT {_SHOWN} FROM jobs"
-_SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
+SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
 _SHOWN_STATUS = (
     "CASE status WHEN 'unpaid' THEN 'pending' WHEN 'capturing' THEN 'running' ELSE status END"
 )
-_STORED = MappingProxyType({status: name for name, status in _SETTLING.items()})
-_ROW_WIDTH = len(_COLUMNS) + 2
-_INSERT = f"INSERT INTO jobs ({', '.join(_COLUMNS)}, lane, lease_until)"
+_STORED = MappingProxyType({status: name for name, status in SETTLING.items()})
+_STORED_COLUMNS = (*_COLUMNS, "lane", "lease_until")
+_NUMBERS = frozenset(
+    {
+        *("created_at", "rank", "attempt", "faults", "run_until", "completed_at", "end_by"),
+        "lease_until",
+    }
+)
+_TYPES = tuple(
+    "bigint" if name in _NUMBERS else "boolean" if name == "extended" else "text"
+    for name in _STORED_COLUMNS
+)
+_INSERT = f"INSERT INTO jobs ({', '.join(_STORED_COLUMNS)}) {{rows}}"
 _HELD = "status IN ('assigned', 'running') AND id = ? AND attempt = ?"
 _WAITING = "status = 'pending' AND id = ? AND attempt = ?"
 _UNLEASED = "worker_key = NULL, lease_until = NULL, run_until = NULL"
@@ -104,7 +113,8 @@ _COUNT_OPEN = (
     " AND status IN ('pending', 'assigned', 'running', 'unpaid', 'capturing')"
 )
 _CHECK = (
-    "INSERT INTO write_check VALUES (1, 1) ON CONFLICT DO UPDATE SET count = (count + 1) % 1000000"
+    "INSERT INTO write_check VALUES (1, 1) ON CONFLICT (id)"
+    " DO UPDATE SET count = (write_check.count + 1) % 1000000"
 )
 _CHECKED = "SELECT count FROM write_check"
 # One index look-up a lane, however long the queues are (a loose index scan).
@@ -119,10 +129,10 @@ _LANES = """
 """
 
 
-class SqliteJobs:
+class SqlJobs:
     """`JobStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._writer = writer
         self._write = writer.do
         self._read = reader.do
@@ -147,9 +157,11 @@ class SqliteJobs:
             await self._writer.do_in_bulk(_add_all, row)
             return job.id
 
-        def insert(db: sqlite3.Connection) -> str:
-            if key is not None and (older := keys.find(db, key)) is not None:
-                return older
+        def insert(db: Database) -> str:
+            if key is not None:
+                keys.alone_with(db, key)
+                if (older := keys.find(db, key)) is not None:
+                    return older
             if open_max:
                 _refuse_too_many(db, job.user_id, open_max)
             if paid_with is not None:
@@ -175,8 +187,8 @@ class SqliteJobs:
         await self._read(lambda db: db.execute(_CHECKED).fetchone())
 
     async def check_version(self) -> None:
-        """Looks at what the file says of itself."""
-        await self._read(refuse_newer)
+        """Looks at what the database says of itself."""
+        await self._read(lambda db: db.refuse_other_version())
 
     async def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -211,7 +223,7 @@ class SqliteJobs:
         """The first pending jobs of each lane, merged in order of rank."""
         sql = f"{_SELECT} WHERE status = 'pending' AND lane = ? ORDER BY rank, seq LIMIT ?"
 
-        def read(db: sqlite3.Connection) -> list[Any]:
+        def read(db: Database) -> list[Any]:
             found = (db.execute(sql, (lane.text, limit)) for lane, limit in lanes.items())
             return [row for rows in found for row in rows]
 
@@ -220,7 +232,7 @@ class SqliteJobs:
     async def assign(self, grants: Sequence[Grant]) -> list[bool]:
         """Leases pending jobs, all in one transaction."""
 
-        def update(db: sqlite3.Connection) -> list[bool]:
+        def update(db: Database) -> list[bool]:
             return [_run(db, _ASSIGN, _grant_row(grant)) == 1 for grant in grants]
 
         return await self._write(update)
@@ -246,7 +258,7 @@ class SqliteJobs:
         """Makes a job pending again."""
         values = (job.faults, _avoid(job.avoid), job.lane.text, lease.job_id, lease.attempt)
 
-        def release(db: sqlite3.Connection) -> Standing | None:
+        def release(db: Database) -> Standing | None:
             _change(db, lease.job_id, _PUT_BACK, values)
             return blame(db, job.worker_key, blamed)
 
@@ -257,7 +269,7 @@ class SqliteJobs:
         guard = _HELD if job.status in LEASED else _WAITING
         values = (reason, job.faults, job.id, job.attempt)
 
-        def end(db: sqlite3.Connection) -> Standing | None:
+        def end(db: Database) -> Standing | None:
             _change(db, job.id, _FAIL + guard, values)
             return blame(db, job.worker_key, blamed)
 
@@ -274,7 +286,7 @@ class SqliteJobs:
     ) -> list[Job]:
         """Extends a worker's leases, in one write."""
 
-        def take(db: sqlite3.Connection) -> list[Job]:
+        def take(db: Database) -> list[Job]:
             rows = [(until, worker_key, job_id, now, now) for job_id in job_ids]
             found = (db.execute(_TAKE_OVER, row).fetchone() for row in rows)
             return _jobs(row for row in found if row is not None)
@@ -283,8 +295,8 @@ class SqliteJobs:
 
     async def overdue(self, now: Millis, limit: int) -> list[Job]:
         """Leased jobs whose time is up."""
-        condition = "status IN ('assigned', 'running') AND min(lease_until, run_until) <= ?"
-        return await self._select(f"WHERE {condition} LIMIT ?", now, limit)
+        condition = "status IN ('assigned', 'running') AND (lease_until <= ?1 OR run_until <= ?1)"
+        return await self._select(f"WHERE {condition} LIMIT ?2", now, limit)
 
     async def expired(self, now: Millis, limit: int) -> list[Job]:
         """Pending jobs that must have ended by now."""
@@ -301,25 +313,24 @@ class SqliteJobs:
         return _jobs(await self._read(lambda db: db.execute(sql, values).fetchall()))
 
 
-def _add_all(db: sqlite3.Connection, rows: list[tuple[object, ...]]) -> bool:
+def _add_all(db: Database, rows: list[tuple[object, ...]]) -> bool:
     """Stores new jobs."""
-    for some in chunks(rows):
-        sql = f"{_INSERT} {value_rows(len(some), _ROW_WIDTH)}"
-        db.execute(sql, [value for row in some for value in row])
+    db.execute_rows(_INSERT, _TYPES, rows)
     return True
 
 
-def _run(db: sqlite3.Connection, sql: str, values: tuple[object, ...]) -> int:
+def _run(db: Database, sql: str, values: tuple[object, ...]) -> int:
     return db.execute(sql, values).rowcount
 
 
-def _change(db: sqlite3.Connection, job_id: str, sql: str, values: tuple[object, ...]) -> None:
+def _change(db: Database, job_id: str, sql: str, values: tuple[object, ...]) -> None:
     """A guarded move; that it changed nothing undoes the whole operation."""
     if _run(db, sql, values) == 0:
         raise LeaseLost(f"job {job_id} is no longer in that state")
 
 
-def _refuse_too_many(db: sqlite3.Connection, user_id: str, open_max: int) -> None:
+def _refuse_too_many(db: Database, user_id: str, open_max: int) -> None:
+    db.lock(f"open jobs {user_id}")
     (count,) = db.execute(_COUNT_OPEN, (user_id,)).fetchone()
     if count >= open_max:
         raise TooMany(f"user_id has {count} jobs under way, which is the limit", 5)
@@ -352,6 +363,6 @@ def _job(row: tuple[Any, ...]) -> Job:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["avoid"] = msgspec.json.decode(values["avoid"])
     values["extended"] = bool(values["extended"])
-    if (shown := _SETTLING.get(values["status"])) is not None:
+    if (shown := SETTLING.get(values["status"])) is not None:
         values |= {"status": shown, "settling": True}
     return msgspec.convert(values, Job)

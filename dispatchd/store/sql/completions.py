@@ -1,6 +1,5 @@
-"""Completing jobs in SQLite: output and receipt are stored, and the chain grows, all at once."""
+"""Completing jobs in the store: output and receipt are stored, and the chain grows, all at once."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Self
 
@@ -8,19 +7,19 @@ from msgspec import Struct
 
 from dispatchd.core.chain import Link, receipt_hash, request_hash
 from dispatchd.core.job import Completion, Job, Millis
-from dispatchd.store.sqlite import chain
-from dispatchd.store.sqlite.rows import chunks, value_rows
+from dispatchd.store.sql import chain
+from dispatchd.store.sql.database import Database
 
-_WIDTH = 6
+_TYPES = ("text", "bigint", "text", "text", "text", "bigint")
 _COMPLETE = (
     "UPDATE jobs SET status = CASE WHEN payment_ref IS NOT NULL AND EXISTS"
     " (SELECT 1 FROM payments WHERE job_id = jobs.id AND state = 'authorized')"
     " THEN 'capturing' ELSE 'completed' END, output = column3, receipt = column4,"
     " signature = column5, completed_at = column6, lease_until = NULL, run_until = NULL"
-    " FROM ({values}) WHERE status IN ('assigned', 'running') AND id = column1"
+    " FROM ({rows}) AS given WHERE status IN ('assigned', 'running') AND id = column1"
     " AND attempt = column2"
 )
-_COMPLETED = "SELECT id FROM jobs WHERE status = 'completed' AND id IN ({values})"
+_COMPLETED = "SELECT id FROM jobs WHERE status = 'completed' AND id IN ({rows})"
 
 
 class Finished(Struct, frozen=True):
@@ -40,7 +39,7 @@ class Finished(Struct, frozen=True):
         )
 
 
-def complete_free(db: sqlite3.Connection, finished: list[Finished]) -> bool:
+def complete_free(db: Database, finished: list[Finished]) -> bool:
     """Completes jobs that cost nothing; whether each was still held under its lease."""
     all_held = _complete(db, finished)
     if all_held:
@@ -48,7 +47,7 @@ def complete_free(db: sqlite3.Connection, finished: list[Finished]) -> bool:
     return all_held
 
 
-def complete_paid(db: sqlite3.Connection, finished: list[Finished]) -> bool:
+def complete_paid(db: Database, finished: list[Finished]) -> bool:
     """The same for jobs that are paid for, some of which complete once that has been captured."""
     all_held = _complete(db, finished)
     if all_held:
@@ -58,18 +57,12 @@ def complete_paid(db: sqlite3.Connection, finished: list[Finished]) -> bool:
     return all_held
 
 
-def _completed(db: sqlite3.Connection, job_ids: Sequence[str]) -> set[str]:
+def _completed(db: Database, job_ids: Sequence[str]) -> set[str]:
     """Those of these jobs that have completed."""
-    found: set[str] = set()
-    for some in chunks(job_ids):
-        sql = _COMPLETED.format(values=value_rows(len(some), 1))
-        found.update(job_id for (job_id,) in db.execute(sql, some))
-    return found
+    parts = db.execute_rows(_COMPLETED, ("text",), [(job_id,) for job_id in job_ids])
+    return {job_id for part in parts for (job_id,) in part}
 
 
-def _complete(db: sqlite3.Connection, finished: Sequence[Finished]) -> bool:
-    changed = 0
-    for some in chunks(finished):
-        sql = _COMPLETE.format(values=value_rows(len(some), _WIDTH))
-        changed += db.execute(sql, [value for each in some for value in each.row]).rowcount
-    return changed == len(finished)
+def _complete(db: Database, finished: Sequence[Finished]) -> bool:
+    parts = db.execute_rows(_COMPLETE, _TYPES, [each.row for each in finished])
+    return sum(part.rowcount for part in parts) == len(finished)

@@ -1,17 +1,17 @@
-"""Users who have an API key, in SQLite."""
+"""Users who have an API key, in the store."""
 
 from dispatchd.core.job import Millis
-from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sql.groups import Grouped, Reads
 
 _ALL = "SELECT user_id, key_hash FROM users"
 _FIRST = "INSERT INTO users VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _NEXT = "UPDATE users SET key_hash = ? WHERE user_id = ? AND key_hash = ?"
 
 
-class SqliteUsers:
+class SqlUsers:
     """`UserStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 

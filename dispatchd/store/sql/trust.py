@@ -1,38 +1,39 @@
-"""Pairing codes and pairings in SQLite."""
+"""Pairing codes and pairings in the store."""
 
 import hmac
-import sqlite3
 
 from dispatchd.core.errors import PairingRefused
 from dispatchd.core.job import Millis
 from dispatchd.core.trust import Pairing, PairingCode
-from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
 
 _HASHED_UNDER = "SELECT secret FROM pairing_secret"
 _FIND_CODE = "SELECT user_id, expires_at, claimed_at FROM pairing_codes WHERE code_hash = ?"
 _ADD_CODE = (
     "INSERT INTO pairing_codes VALUES (?, ?, ?, NULL) ON CONFLICT (code_hash) DO UPDATE SET"
     " user_id = excluded.user_id, expires_at = excluded.expires_at, claimed_at = NULL"
-    " WHERE expires_at <= ?"
+    " WHERE pairing_codes.expires_at <= ?"
 )
 _CLAIM = "UPDATE pairing_codes SET claimed_at = ? WHERE code_hash = ?"
 _PAIR = (
-    "INSERT INTO pairings VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET paired_at = excluded.paired_at"
+    "INSERT INTO pairings VALUES (?, ?, ?) ON CONFLICT (user_id, provider_pubkey) DO UPDATE SET"
+    " paired_at = excluded.paired_at"
 )
 _UNPAIR = "DELETE FROM pairings WHERE user_id = ? AND provider_pubkey = ?"
 
 
-class SqliteTrust:
+class SqlTrust:
     """`TrustStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 
     async def add_code(self, code: PairingCode, now: Millis) -> bool:
         """Stores a code; one of the same letters that has expired is forgotten."""
 
-        def add(db: sqlite3.Connection) -> bool:
+        def add(db: Database) -> bool:
             values = (_hash(db, code.code), code.user_id, code.expires_at, now)
             return db.execute(_ADD_CODE, values).rowcount == 1
 
@@ -41,8 +42,9 @@ class SqliteTrust:
     async def claim_code(self, code: str, provider_pubkey: str, now: Millis) -> Pairing:
         """Uses a code up and pairs its user with the worker, in one transaction."""
 
-        def claim(db: sqlite3.Connection) -> Pairing:
+        def claim(db: Database) -> Pairing:
             code_hash = _hash(db, code)
+            db.lock(f"pairing code {code_hash.hex()}")
             user_id = _open_code(db, code_hash, now)
             db.execute(_CLAIM, (now, code_hash))
             db.execute(_PAIR, (user_id, provider_pubkey, now))
@@ -71,13 +73,13 @@ class SqliteTrust:
         return [user_id for (user_id,) in rows]
 
 
-def _hash(db: sqlite3.Connection, code: str) -> bytes:
+def _hash(db: Database, code: str) -> bytes:
     """How a code is found: nobody who guesses knows which hashes are near one another."""
     (secret,) = db.execute(_HASHED_UNDER).fetchone()
     return hmac.digest(secret, code.encode(), "sha256")
 
 
-def _open_code(db: sqlite3.Connection, code_hash: bytes, now: Millis) -> str:
+def _open_code(db: Database, code_hash: bytes, now: Millis) -> str:
     """The user of a code that can be claimed; raises `PairingRefused` with the reason."""
     found = db.execute(_FIND_CODE, (code_hash,)).fetchone()
     if found is None:

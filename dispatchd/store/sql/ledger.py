@@ -1,19 +1,19 @@
-"""Accounts of simulated tokens in SQLite."""
-
-import sqlite3
+"""Accounts of simulated tokens in the store."""
 
 from dispatchd.core.errors import Invalid, PaymentRefused
 from dispatchd.core.payment import AuthorizationKey, Reason, TokenId
-from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
 
 SUPPLY_MAX = 2**63 - 1
-"""SQLite counts so far; as no more of a token is ever minted, no account can hold more."""
+"""A database counts so far; as no more of a token is ever minted, no account can hold more."""
 
 _MINT = "0x" + "0" * 40
 _BALANCE = "SELECT balance FROM ledger_accounts WHERE network = ? AND token = ? AND address = ?"
 _ADD = (
     "INSERT INTO ledger_accounts VALUES (?, ?, ?, ?)"
-    " ON CONFLICT DO UPDATE SET balance = balance + excluded.balance"
+    " ON CONFLICT (network, token, address)"
+    " DO UPDATE SET balance = ledger_accounts.balance + excluded.balance"
 )
 _TAKE = (
     "UPDATE ledger_accounts SET balance = balance - ?"
@@ -30,10 +30,10 @@ _ACCOUNTS = (
 )
 
 
-class SqliteLedger:
+class SqlLedger:
     """`Ledger` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 
@@ -54,7 +54,8 @@ class SqliteLedger:
         if to == _MINT:
             raise Invalid("address must not be the zero address")
 
-        def mint(db: sqlite3.Connection) -> int:
+        def mint(db: Database) -> int:
+            _alone_with(db, token)
             left = SUPPLY_MAX + _balance(db, token, _MINT)
             if amount > left:
                 raise Invalid(f"amount must be {left} at the most: the ledger counts to 2^63-1")
@@ -73,9 +74,8 @@ class SqliteLedger:
         return await self._write(lambda db: _transfer(db, key, to.lower(), amount, transaction))
 
 
-def _transfer(
-    db: sqlite3.Connection, key: AuthorizationKey, to: str, amount: int, transaction: str
-) -> str:
+def _transfer(db: Database, key: AuthorizationKey, to: str, amount: int, transaction: str) -> str:
+    _alone_with(db, key.token_id)
     if (used := _transaction_of(db, key)) is not None:
         if used != transaction:
             raise PaymentRefused(Reason.NONCE_USED, "The authorization has been used")
@@ -83,7 +83,7 @@ def _transfer(
     if to == _MINT:
         raise PaymentRefused(Reason.TRANSACTION_STATE, "Nothing can be sent to the zero address")
     token = key.token_id
-    # Compared here, because an amount may have 256 bits and SQLite takes 64.
+    # Compared here, because an amount may have 256 bits and a column takes 64.
     if _balance(db, token, key.payer) < amount:
         raise PaymentRefused(Reason.INSUFFICIENT_FUNDS, "The payer has too little")
     db.execute(_TAKE, (amount, token.network, token.address, key.payer, amount))
@@ -92,11 +92,15 @@ def _transfer(
     return transaction
 
 
-def _balance(db: sqlite3.Connection, token: TokenId, address: str) -> int:
+def _alone_with(db: Database, token: TokenId) -> None:
+    db.lock(f"ledger {token.network} {token.address}")
+
+
+def _balance(db: Database, token: TokenId, address: str) -> int:
     found = db.execute(_BALANCE, (token.network, token.address, address)).fetchone()
     return int(found[0]) if found else 0
 
 
-def _transaction_of(db: sqlite3.Connection, key: AuthorizationKey) -> str | None:
+def _transaction_of(db: Database, key: AuthorizationKey) -> str | None:
     found = db.execute(_FIND, (key.network, key.token, key.payer, key.nonce)).fetchone()
     return str(found[0]) if found else None

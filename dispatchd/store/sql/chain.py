@@ -1,32 +1,39 @@
-"""The chain of receipts in SQLite: every statement that touches its tables."""
+"""The chain of receipts in the store: every statement that touches its tables."""
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from dispatchd.core.chain import Entry, Link, Place, Root, receipt_hash, request_hash
+from dispatchd.core.chain import (
+    BEFORE_FIRST,
+    Entry,
+    Link,
+    Place,
+    Root,
+    receipt_hash,
+    request_hash,
+)
 from dispatchd.core.clock import iso
 from dispatchd.core.job import Privacy
 from dispatchd.core.merkle import HASH_BYTES, Node, grow, path_nodes, root_of
-from dispatchd.store.sqlite.groups import Grouped
-from dispatchd.store.sqlite.rows import chunks, value_rows
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
 
 _HEAD = "SELECT size, last, peaks FROM chain_head"
 _MOVE_HEAD = "UPDATE chain_head SET size = ?, last = ?, peaks = ?"
-_ENTRY_WIDTH = 6
+_ENTRY_TYPES = ("bigint", "text", "bytea", "bytea", "bigint", "bytea")
 _ADD_ENTRIES = (
     "INSERT INTO chain_entries (sequence, job_seq, receipt_hash, request_hash, completed_at, leaf)"
     " SELECT column1, (SELECT seq FROM jobs WHERE id = column2), column3, column4, column5, column6"
-    " FROM ({values})"
+    " FROM ({rows}) AS given"
 )
-_NODE_WIDTH = 3
-_ADD_NODES = "INSERT INTO chain_nodes (level, place, hash)"
+_NODE_TYPES = ("bigint", "bigint", "bytea")
+_ADD_NODES = "INSERT INTO chain_nodes (level, place, hash) {rows}"
 _COMPLETED = (
     "SELECT id, tier, job_type, privacy, user_id, payload, receipt, signature, completed_at"
     " FROM jobs WHERE status = 'completed' AND id = ?"
 )
 _ENTRIES = """
-    SELECT entry.sequence, coalesce(before.leaf, zeroblob(32)), entry.receipt_hash,
+    SELECT entry.sequence, before.leaf, entry.receipt_hash,
         entry.request_hash, entry.completed_at, jobs.id, jobs.privacy
     FROM chain_entries AS entry
     JOIN jobs ON jobs.seq = entry.job_seq
@@ -40,10 +47,10 @@ _OWNER = "SELECT coordinator_key FROM chain_head"
 _BEGIN = "UPDATE chain_head SET coordinator_key = ? WHERE coordinator_key IS NULL"
 
 
-class SqliteChain:
+class SqlChain:
     """`ChainStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 
@@ -68,7 +75,7 @@ class SqliteChain:
     async def place_of(self, job_id: str) -> Place | None:
         """Where a job's entry stands."""
 
-        def find(db: sqlite3.Connection) -> Place | None:
+        def find(db: Database) -> Place | None:
             row = db.execute(_OF_JOB, (job_id,)).fetchone()
             if row is None:
                 return None
@@ -80,7 +87,7 @@ class SqliteChain:
         return await self._read(find)
 
 
-def append(db: sqlite3.Connection, links: Sequence[Link]) -> None:
+def append(db: Database, links: Sequence[Link]) -> None:
     """Puts jobs that have completed into the chain, within the transaction that completes them."""
     size, previous, peaks = db.execute(_HEAD).fetchone()
     rows = []
@@ -91,18 +98,13 @@ def append(db: sqlite3.Connection, links: Sequence[Link]) -> None:
         rows.append((sequence, link.job_id, *hashes, link.completed_at, leaf))
         previous = leaf
     grown, nodes = grow(size, _split(peaks), [row[-1] for row in rows])
-    for some in chunks(rows):
-        sql = _ADD_ENTRIES.format(values=value_rows(len(some), _ENTRY_WIDTH))
-        db.execute(sql, [value for row in some for value in row])
-    for added in chunks(nodes):
-        sql = f"{_ADD_NODES} {value_rows(len(added), _NODE_WIDTH)}"
-        db.execute(
-            sql, [value for node, hash_ in added for value in (node.level, node.place, hash_)]
-        )
+    db.execute_rows(_ADD_ENTRIES, _ENTRY_TYPES, rows)
+    added = [(node.level, node.place, hash_) for node, hash_ in nodes]
+    db.execute_rows(_ADD_NODES, _NODE_TYPES, added)
     db.execute(_MOVE_HEAD, (size + len(rows), previous, b"".join(grown)))
 
 
-def append_stored(db: sqlite3.Connection, job_id: str) -> None:
+def append_stored(db: Database, job_id: str) -> None:
     """The same for a job that has run before, if it has completed by now."""
     row = db.execute(_COMPLETED, (job_id,)).fetchone()
     if row is not None:
@@ -111,12 +113,12 @@ def append_stored(db: sqlite3.Connection, job_id: str) -> None:
         append(db, [Link(job_id, *hashes, at)])
 
 
-def _root(db: sqlite3.Connection) -> Root:
+def _root(db: Database) -> Root:
     size, _, peaks = db.execute(_HEAD).fetchone()
     return Root(size, root_of(_split(peaks)).hex())
 
 
-def _node(db: sqlite3.Connection, node: Node) -> bytes:
+def _node(db: Database, node: Node) -> bytes:
     if node.level == 0:
         (found,) = db.execute(_LEAF, (node.place + 1,)).fetchone()
     else:
@@ -130,4 +132,5 @@ def _split(peaks: bytes) -> list[bytes]:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     sequence, previous, of_receipt, of_request, at = row[:5]
+    previous = previous or BEFORE_FIRST
     return Entry(sequence, previous.hex(), of_receipt.hex(), of_request.hex(), iso(at))

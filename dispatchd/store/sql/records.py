@@ -1,16 +1,16 @@
-"""The workers' records in SQLite: every statement that touches `worker_records`.
+"""The workers' records in the store: every statement that touches `worker_records`.
 
 But for completed jobs, which a trigger on the table `jobs` counts.
 """
 
-import sqlite3
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
 from dispatchd.core.record import WorkerRecord
 from dispatchd.core.standing import Blamed, Standing, Strikes
-from dispatchd.store.sqlite.groups import Grouped
+from dispatchd.store.sql.database import Database
+from dispatchd.store.sql.groups import Grouped, Reads
 
 _COUNTS = WorkerRecord.__struct_fields__
 _STRIKES = Strikes.__struct_fields__
@@ -23,7 +23,7 @@ _PAGE = (
 )
 _COUNT = (
     "INSERT INTO worker_records (provider_pubkey, {count}) VALUES (?, 1)"
-    " ON CONFLICT DO UPDATE SET {count} = {count} + 1"
+    " ON CONFLICT (provider_pubkey) DO UPDATE SET {count} = worker_records.{count} + 1"
 )
 _STRIKE = (
     f"UPDATE worker_records SET {', '.join(f'{name} = ?' for name in _STRIKES)}"
@@ -31,10 +31,10 @@ _STRIKE = (
 )
 
 
-class SqliteRecords:
+class SqlRecords:
     """`RecordStore` over a writing and a reading connection."""
 
-    def __init__(self, writer: Grouped, reader: Grouped) -> None:
+    def __init__(self, writer: Grouped, reader: Reads) -> None:
         self._write = writer.do
         self._read = reader.do
 
@@ -57,10 +57,11 @@ class SqliteRecords:
         await self._write(lambda db: db.execute(sql, (worker_key,)).rowcount)
 
 
-def blame(db: sqlite3.Connection, worker_key: str | None, blamed: Blamed | None) -> Standing | None:
+def blame(db: Database, worker_key: str | None, blamed: Blamed | None) -> Standing | None:
     """Counts a failed attempt; what the worker's standing then is, None where nobody is blamed."""
     if blamed is None or worker_key is None:
         return None
+    db.lock(f"record {worker_key}")
     before = _find(db, worker_key)
     after = before.with_blame(blamed.blame, blamed.judge(before))
     db.execute(_COUNT.format(count=blamed.blame), (worker_key,))
@@ -69,7 +70,7 @@ def blame(db: sqlite3.Connection, worker_key: str | None, blamed: Blamed | None)
     return after
 
 
-def _find(db: sqlite3.Connection, worker_key: str) -> Standing:
+def _find(db: Database, worker_key: str) -> Standing:
     row = db.execute(_ONE, (worker_key,)).fetchone()
     return Standing() if row is None else _standing(row)
 

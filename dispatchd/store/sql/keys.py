@@ -1,19 +1,22 @@
-"""Idempotency keys in SQLite: which job a client's name for a commit stands for."""
-
-import sqlite3
+"""Idempotency keys in the store: which job a client's name for a commit stands for."""
 
 from dispatchd.core.errors import Conflict
 from dispatchd.core.job import IdempotencyKey, Job, Millis
+from dispatchd.store.sql.database import Database
 
 _FIND = (
     "SELECT job_id, fingerprint FROM idempotency_keys"
     " WHERE user_id = ? AND key = ? AND created_at > ?"
 )
-_KEEP = "INSERT OR REPLACE INTO idempotency_keys VALUES (?, ?, ?, ?, ?)"
+_KEEP = (
+    "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?, ?) ON CONFLICT (user_id, key) DO UPDATE SET"
+    " fingerprint = excluded.fingerprint, job_id = excluded.job_id,"
+    " created_at = excluded.created_at"
+)
 _FORGET = "DELETE FROM idempotency_keys WHERE created_at <= ?"
 
 
-def find(db: sqlite3.Connection, key: IdempotencyKey) -> str | None:
+def find(db: Database, key: IdempotencyKey) -> str | None:
     """The id of the job that a key stands for; raises `Conflict` where the body is another."""
     found = db.execute(_FIND, (key.user_id, key.key, key.since)).fetchone()
     if found is None:
@@ -24,11 +27,16 @@ def find(db: sqlite3.Connection, key: IdempotencyKey) -> str | None:
     return str(job_id)
 
 
-def keep(db: sqlite3.Connection, key: IdempotencyKey, job: Job) -> None:
+def alone_with(db: Database, key: IdempotencyKey) -> None:
+    """Nobody else commits with this key until the transaction ends."""
+    db.lock(f"idempotency key {key.user_id}\n{key.key}")
+
+
+def keep(db: Database, key: IdempotencyKey, job: Job) -> None:
     """From now on a key stands for this job."""
     db.execute(_KEEP, (key.user_id, key.key, key.fingerprint, job.id, job.created_at))
 
 
-def forget(db: sqlite3.Connection, before: Millis) -> int:
+def forget(db: Database, before: Millis) -> int:
     """Drops the keys from before a moment."""
     return db.execute(_FORGET, (before,)).rowcount

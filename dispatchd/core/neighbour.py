@@ -1,0 +1,64 @@
+"""What coordinators that share a store know of one another."""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from dispatchd.core.card import WorkerCard
+from dispatchd.core.job import JobStatus, Lane, Millis
+
+
+class Bell(StrEnum):
+    """What another coordinator has done; a bell says no more, and may ring once for many."""
+
+    JOBS = "dispatchd_jobs"
+    """Jobs have come, gone back to the queue, or ended."""
+    PEOPLE = "dispatchd_people"
+    """Workers have come or gone, or users have other keys or pairings."""
+
+
+class Sitting(Struct, frozen=True):
+    """A worker that sits at some coordinator since a moment, and the users who trust it there.
+
+    `proven`, `proving` and `suspended` are what they are for its seat.
+    """
+
+    card: WorkerCard
+    users: frozenset[str]
+    since: Millis
+    proven: bool
+    proving: bool
+    suspended: bool
+
+    @property
+    def key(self) -> str:
+        """The worker's public key."""
+        return self.card.provider_pubkey
+
+    def can_do(self, lane: Lane) -> bool:
+        """Whether jobs of a lane may go to this worker, busy or not."""
+        if lane.user_id is not None and not self.proven:
+            return False
+        return self.card.can_do(lane, self.users)
+
+
+class Neighbour(Struct, frozen=True):
+    """Another coordinator that lives: its key, where its HTTP API is, and who sits there."""
+
+    coordinator_key: str
+    url: str
+    sittings: tuple[Sitting, ...]
+
+
+class JobState(Struct, frozen=True):
+    """Where a job is in its life, and who has it."""
+
+    job_id: str
+    status: JobStatus
+    attempt: int
+    worker_key: str | None
+
+
+def relay_text(coordinator_key: str, job_id: str, at: Millis) -> bytes:
+    """What a coordinator signs to be shown another's live text of a job."""
+    return f"dispatchd relay v1\n{coordinator_key}\n{job_id}\n{at}".encode()

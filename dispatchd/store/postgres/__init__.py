@@ -1,0 +1,1 @@
+"""The store that several coordinators share: a PostgreSQL database."""

@@ -1,0 +1,116 @@
+"""Connections to the shared database: how one is opened, kept, and opened again."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import asyncpg
+from msgspec import Struct
+
+from dispatchd.core.errors import StoreUnavailable, Unusable
+from dispatchd.store.postgres.bridge import bridged
+from dispatchd.store.postgres.database import Database
+from dispatchd.store.postgres.errors import our_errors, sentence
+from dispatchd.store.postgres.migrate import HELD_WHILE_USED, refuse_other_version
+
+_T = TypeVar("_T")
+
+_CONNECT_SECONDS = 5.0
+_COMMAND_SECONDS = 10.0
+
+
+class Address(Struct, frozen=True):
+    """Where the database is, and for which coordinator we speak there."""
+
+    url: str
+    coordinator_key: str
+
+    async def connect(self) -> "asyncpg.Connection[Any]":
+        """A new connection; raises `StoreUnavailable`, and `Unusable` for what is no address."""
+        try:
+            with our_errors():
+                return await asyncpg.connect(
+                    self.url,
+                    timeout=_CONNECT_SECONDS,
+                    command_timeout=_COMMAND_SECONDS,
+                    statement_cache_size=0,  # `Database` keeps statements itself
+                    server_settings={
+                        "application_name": "dispatchd",
+                        "dispatchd.coordinator": self.coordinator_key,
+                    },
+                )
+        except asyncpg.PostgresError as error:  # a wrong password, no such database
+            raise StoreUnavailable(sentence(error)) from error
+        except ValueError as error:
+            raise Unusable(f"--store: {error}") from None
+
+
+class Connection:
+    """A connection that is opened when it is first used, and again once it has broken."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._raw: asyncpg.Connection[Any] | None = None
+        self._database: Database | None = None
+
+    @property
+    def server_pid(self) -> int | None:
+        """By which the server names this connection; None where there is none."""
+        return None if self._raw is None else self._raw.get_server_pid()
+
+    async def call(self, work: Callable[[Any], _T]) -> _T:
+        """Runs a function over the database; raises `StoreUnavailable`.
+
+        Whatever ends it amid a transaction ends the connection, and so the transaction.
+        """
+        raw, database = await self._opened()
+        try:
+            return await bridged(partial(work, database))
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable) or raw.is_in_transaction():
+                raw.terminate()
+            raise
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        if self._raw is not None and not self._raw.is_closed():
+            try:
+                await self._raw.close(timeout=_CONNECT_SECONDS)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                self._raw.terminate()
+
+    async def _opened(self) -> "tuple[asyncpg.Connection[Any], Database]":
+        if self._raw is None or self._database is None or self._raw.is_closed():
+            raw = await self._address.connect()
+            try:
+                with our_errors():
+                    await raw.execute(HELD_WHILE_USED)
+                    await refuse_other_version(raw)
+            except BaseException:
+                raw.terminate()
+                raise
+            self._raw, self._database = raw, Database(raw)
+        return self._raw, self._database
+
+
+class Readers:
+    """A pool of connections for what only reads, of which the last used is used next."""
+
+    def __init__(self, address: Address, count: int) -> None:
+        self._all = [Connection(address) for _ in range(count)]
+        self._free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+        for connection in reversed(self._all):
+            self._free.put_nowait(connection)
+
+    async def do(self, operation: Callable[[Any], _T]) -> _T:
+        """Runs an operation on a connection of its own."""
+        connection = await self._free.get()
+        try:
+            return await connection.call(operation)
+        finally:
+            self._free.put_nowait(connection)
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await asyncio.gather(*(connection.close() for connection in self._all))

@@ -1,0 +1,270 @@
+"""What only a shared store must do: several at once, one that dies, a server that goes away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+
+from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany, Unusable
+from dispatchd.core.job import Grant, IdempotencyKey, Lane, Lease
+from dispatchd.core.neighbour import Bell
+from dispatchd.core.payment import PaymentState
+from dispatchd.store.postgres.database import numbered
+from dispatchd.store.postgres.store import open_postgres
+from dispatchd.store.sql.store import SqlStore
+from tests.store.test_conformance import DONE, KEY, PUBLIC_TASKS, grant, job, leased
+from tests.store.test_moving import payment
+from tests.support.clock import FakeClock
+from tests.support.postgres import Server, programs, running_server
+
+FIRST, SECOND, THIRD = "a1" * 32, "b2" * 32, "c3" * 32
+Trio = tuple[SqlStore, SqlStore, SqlStore]
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    return postgres.database()
+
+
+@pytest.fixture
+async def trio(url: str) -> AsyncIterator[Trio]:
+    async with AsyncExitStack() as stack:
+        first, second, third = [
+            await stack.enter_async_context(open_postgres(url, key))
+            for key in (FIRST, SECOND, THIRD)
+        ]
+        yield first, second, third
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("SELECT 1", "SELECT 1"),
+        ("a = ? AND b = ?", "a = $1 AND b = $2"),
+        ("a = ?1 OR b = ?1 OR c = ?2", "a = $1 OR b = $1 OR c = $2"),
+    ],
+)
+def test_parameters_get_numbers(ours: str, theirs: str) -> None:
+    assert numbered(ours) == theirs
+
+
+async def test_every_job_is_leased_once_however_many_want_it(trio: Trio) -> None:
+    pending = [job(number) for number in range(60)]
+    await asyncio.gather(*(trio[0].jobs.add(each) for each in pending))
+    wanted = [
+        [
+            replace(grant(each), worker_key=f"{place:064}")
+            for each in pending[start:] + pending[:start]
+        ]
+        for place, start in enumerate((0, 20, 40))
+    ]
+    claims = (store.jobs.assign(grants) for store, grants in zip(trio, wanted, strict=True))
+    agreed = await asyncio.gather(*claims)
+    got = [
+        one.job.id
+        for grants, stands in zip(wanted, agreed, strict=True)
+        for one, stood in zip(grants, stands, strict=True)
+        if stood
+    ]
+    assert sorted(got) == sorted(each.id for each in pending)
+    assert await trio[1].jobs.waiting({PUBLIC_TASKS: 99}) == []
+
+
+async def test_limits_hold_across_coordinators(trio: Trio) -> None:
+    adds = [
+        store.jobs.add(job(place * 10 + number), open_max=3)
+        for place, store in enumerate(trio)
+        for number in range(5)
+    ]
+    outcomes = await asyncio.gather(*adds, return_exceptions=True)
+    assert sum(isinstance(each, TooMany) for each in outcomes) == 12
+    assert await trio[0].jobs.count_waiting() == 3
+
+
+async def test_one_key_stands_for_one_job_wherever_it_comes(trio: Trio) -> None:
+    key = IdempotencyKey("ann", "k", "f", 0)
+    adds = [store.jobs.add(job(place), key) for place, store in enumerate(trio)]
+    assert len(set(await asyncio.gather(*adds))) == 1
+    assert await trio[0].jobs.count_waiting() == 1
+
+
+async def test_moves_in_opposite_orders_all_happen(trio: Trio) -> None:
+    """Groups that lock the same rows in another order are in each other's way, and try again."""
+    held = [await leased(trio[0], number) for number in range(30)]
+    leases = [Lease(each.id, 1) for each in held]
+    first, second = trio[0].jobs, trio[1].jobs
+    there = [first.start(lease) for lease in leases]
+    back = [second.start(lease) for lease in reversed(leases)]
+    await asyncio.gather(*there, *back)
+    states = [await first.get(each.id) for each in held]
+    assert {str(each.status) for each in states if each is not None} == {"running"}
+
+
+async def test_what_breaks_a_constraint_breaks_nothing_else(trio: Trio) -> None:
+    await trio[0].jobs.add(job(1))
+    adds = [trio[0].jobs.add(job(number)) for number in (2, 1, 3)]
+    key = trio[0].users.put_key("ann", bytes(32), None, 1)
+    outcomes = await asyncio.gather(*adds, key, return_exceptions=True)
+    kinds = [isinstance(each, asyncpg.UniqueViolationError) for each in outcomes]
+    assert kinds == [False, True, False, False]
+    assert await trio[0].jobs.count_waiting() == 3
+
+
+async def test_payments_of_a_coordinator_that_is_gone_are_taken_over_once(trio: Trio) -> None:
+    first, second, third = trio
+    await first.payments.reserve(payment(1), 4)
+    await first.payments.reserve(payment(2), 4)
+    paid = replace(job(1), payment_ref="p", settling=True)
+    await first.jobs.add(paid, paid_with=payment(1).key, open_payments_max=4)
+    (mine,) = await first.payments.due(10, 9)
+    assert await second.payments.due(10, 9) == []
+    assert await second.payments.recover(10) == 0  # what others are doing is theirs
+    assert first.cluster is not None
+    await first.cluster.withdraw()
+    taken = await asyncio.gather(second.payments.due(10, 9), third.payments.due(10, 9))
+    ((theirs,),) = [each for each in taken if each]
+    assert (theirs.key, theirs.tries, theirs.state) == (mine.key, 1, PaymentState.CAPTURING)
+    assert await first.payments.find(payment(2).key) is None
+    with pytest.raises(LeaseLost):
+        await first.payments.captured(mine, "0x1", 11)
+    holder = second if taken[0] else third
+    await holder.payments.captured(theirs, "0x1", 11)
+    assert [each.id for each in await first.jobs.waiting({PUBLIC_TASKS: 9})] == ["job-1"]
+
+
+async def test_chains_grow_side_by_side(trio: Trio) -> None:
+    for place, store in enumerate(trio):
+        for number in range(place + 1):
+            mine = await leased(store, place * 10 + number)
+            await store.jobs.finish(mine, DONE, at=number)
+    assert [(await store.chain.root()).size for store in trio] == [1, 2, 3]
+    assert await trio[0].chain.place_of("job-10") is None
+    assert [job_id for _, job_id in await trio[1].chain.page(0, 9)] == ["job-10", "job-11"]
+
+
+async def test_a_bell_rings_elsewhere_once_for_a_group(trio: Trio) -> None:
+    first, second, _ = trio
+    assert second.cluster is not None
+    heard: asyncio.Queue[Bell] = asyncio.Queue()
+    listening = asyncio.create_task(second.cluster.listen(heard.put_nowait, FakeClock()))
+    try:
+        async with asyncio.timeout(20):
+            assert {await heard.get() for _ in Bell} == set(Bell)  # it has just begun to hear
+            await asyncio.gather(*(first.jobs.add(job(number)) for number in range(200)))
+            await first.users.put_key("ann", bytes(32), None, 1)
+            rung = []
+            while (bell := await heard.get()) is not Bell.PEOPLE:
+                rung.append(bell)
+    finally:
+        listening.cancel()
+    assert set(rung) == {Bell.JOBS}
+    assert len(rung) <= 5  # a group is what came while another was stored
+
+
+async def test_a_newer_database_is_refused(url: str) -> None:
+    async with open_postgres(url, FIRST) as store:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+        await connection.execute("INSERT INTO dispatchd_version VALUES (99)")
+        await connection.close()
+        with pytest.raises(StoreUnavailable, match="of version 99"):
+            await store.jobs.count_waiting()
+    with pytest.raises(Unusable, match="newer dispatchd"):
+        async with open_postgres(url, FIRST):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("postgresql://nobody@127.0.0.1:1/x", "Cannot use"),
+        ("postgresql://h/x?host=/nowhere", "Cannot use"),
+        ("postgresql://[", "--store"),
+    ],
+)
+async def test_an_address_where_there_is_nothing_is_refused(address: str, words: str) -> None:
+    with pytest.raises(Unusable, match=words):
+        async with open_postgres(address, FIRST):
+            pass
+
+
+async def test_a_server_that_was_away_is_used_again(tmp_path: Path) -> None:
+    if (folder := programs()) is None:
+        pytest.skip("needs program: initdb")
+    with running_server(folder) as server:
+        async with open_postgres(server.url, FIRST) as store:
+            await store.jobs.add(job(1))
+            await asyncio.to_thread(server.stop)
+            for verb in (
+                lambda: store.jobs.add(job(2)),
+                lambda: store.jobs.get("job-1"),
+                lambda: store.jobs.assign([Grant(job(1), KEY, 5000, 9000)]),
+            ):
+                for _ in range(2):
+                    with pytest.raises(StoreUnavailable):
+                        await verb()
+            assert store.jobs.problem is not None
+            await asyncio.to_thread(server.start)
+            await store.jobs.add(job(3))
+            assert store.jobs.problem is None
+            waiting = await store.jobs.waiting({Lane(job(1).job_type): 9})
+            assert [each.id for each in waiting] == ["job-1", "job-3"]
+
+
+_FINISHED = """
+    INSERT INTO jobs (id, job_type, tier, privacy, user_id, created_at, status, lane, rank,
+        worker_key, payload, output, receipt, signature, completed_at, attempt)
+    SELECT 'old-' || n, 'TASK', 'CHEAP', 'PUBLIC', 'user', n, 'completed', '["TASK"]', n,
+        'w', '{}', '{}', '{}', '', n, 1
+    FROM generate_series(1, 20000) AS n
+"""
+_READ_THROUGH = """
+    SELECT seq_tup_read FROM pg_stat_user_tables
+    WHERE relname = 'jobs' AND schemaname = current_schema()
+"""
+
+_STILL_THERE = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dispatchd'"
+
+
+async def test_no_verb_of_the_queue_reads_through_what_has_ended(url: str) -> None:
+    """Whatever the number of finished jobs, each finds its rows by an index."""
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    try:
+        await _use_beside_what_has_ended(connection, url)
+    finally:
+        await connection.close()
+
+
+async def _use_beside_what_has_ended(connection: "asyncpg.Connection[Any]", url: str) -> None:
+    async with open_postgres(url, FIRST):
+        pass
+    await connection.execute(_FINISHED)
+    await connection.execute("VACUUM ANALYZE jobs")
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    before = await connection.fetchval(_READ_THROUGH)
+    async with open_postgres(url, FIRST) as store:
+        held = [await leased(store, number) for number in range(4)]
+        await store.jobs.add(job(5), IdempotencyKey("user", "k", "f", 0), open_max=99)
+        await store.jobs.start(Lease(held[0].id, 1))
+        await store.jobs.renew({Lease(held[0].id, 1): 7000})
+        await store.jobs.take_over(KEY, [held[0].id], 1, 8000)
+        await store.jobs.finish(held[0], DONE, at=1)
+        await store.jobs.put_back(Lease(held[1].id, 1), held[1])
+        await store.jobs.fail(held[2], "broken")
+        assert await store.jobs.waiting_lanes() == [PUBLIC_TASKS]
+        assert len(await store.jobs.waiting({PUBLIC_TASKS: 9})) == 2
+        assert await store.jobs.count_waiting() == 2
+        assert len(await store.jobs.held_by(KEY)) == 1
+        assert len(await store.jobs.overdue(9999, 9)) == 1
+        assert await store.jobs.expired(9999, 9) == []
+        assert await store.jobs.fail_stranded(PUBLIC_TASKS, 1, "x") == {}
+        assert store.cluster is not None
+        assert len(await store.cluster.states([each.id for each in held])) == 4
+    async with asyncio.timeout(20):
+        while await connection.fetchval(_STILL_THERE):  # a connection tells what it did at its end
+            await asyncio.sleep(0.01)
+    assert await connection.fetchval(_READ_THROUGH) == before
