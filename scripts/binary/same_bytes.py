@@ -16,7 +16,8 @@ def marshal_alike() -> None:
     import or a garbage collection changes. They are needed for the slices of Python 3.14, so the
     binary is built with 3.13 at the most.
     """
-    marshal.dump, marshal.dumps = _plain_dump, _plain_dumps
+    module: Any = marshal
+    module.dump, module.dumps = _plain_dump, _plain_dumps
 
 
 def _plain_dump(value: Any, file: Any, version: int = _PLAIN, /) -> None:  # noqa: ARG001
