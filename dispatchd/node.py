@@ -105,7 +105,7 @@ class Coordination(Struct, frozen=True):
         neighbours = None
         if relay is not None and store.cluster is not None:
             parts = (store.cluster, store.jobs, seats, matching, work, feed, users, chain.key)
-            neighbours = Neighbours(*parts, relay, clock, limits)
+            neighbours = Neighbours(*parts, relay, clock)
         intake = Intake(store.jobs, seats, matching, clock, limits, sales)
         coordinator = Coordinator(
             intake,
