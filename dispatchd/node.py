@@ -121,7 +121,7 @@ class Coordination(Struct, frozen=True):
         if relay is not None and store.cluster is not None:
             neighbours = Neighbours(
                 *(store.cluster, store.jobs, seats, matching, admission, proofs, feed, users),
-                *(chain.key, relay, clock, limits),
+                *(chain.key, relay, clock),
             )
         coordinator = Coordinator(
             intake,

@@ -20,7 +20,6 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
-from dispatchd.core.limits import Limits
 from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting, relay_text
 from dispatchd.feed import Feed
 from dispatchd.store import ClusterStore, JobStore
@@ -28,6 +27,7 @@ from dispatchd.store import ClusterStore, JobStore
 log = logging.getLogger(__name__)
 
 _INSURANCE_SECONDS = 5.0
+_ANNOUNCE_SECONDS = 10.0  # who has not been seen for three times that is gone
 _HELD_SECONDS = 0.5
 _BETWEEN_LOOKS_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
@@ -62,7 +62,6 @@ class Neighbours:
         key: KeyPair,
         relay: Relay,
         clock: Clock,
-        limits: Limits,
     ) -> None:
         self._cluster = cluster
         self._jobs = jobs
@@ -75,7 +74,6 @@ class Neighbours:
         self._key = key
         self._relay = relay
         self._clock = clock
-        self._limits = limits
         self._ring = seats.stirred
         self._rung: set[Bell] = set()
         self._met_at: Millis = 0
@@ -164,7 +162,7 @@ class Neighbours:
             self._held_at, self._held_may_be_gone = now, False
             await self._look_at_held()
         await self._look_at_watched()
-        due = now - self._met_at >= millis(self._limits.renew_seconds)
+        due = now - self._met_at >= millis(_ANNOUNCE_SECONDS)
         if self._seats.version != self._announced or due:
             version = self._seats.version
             await self._cluster.announce(url, self._seats.sittings)

@@ -268,3 +268,20 @@ async def _use_beside_what_has_ended(connection: "asyncpg.Connection[Any]", url:
         while await connection.fetchval(_STILL_THERE):  # a connection tells what it did at its end
             await asyncio.sleep(0.01)
     assert await connection.fetchval(_READ_THROUGH) == before
+
+
+async def test_a_store_that_is_closed_does_nothing(url: str) -> None:
+    async with open_postgres(url, FIRST) as store:
+        await store.jobs.add(job(1))
+    for verb in (store.jobs.get("job-1"), store.jobs.add(job(2))):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await verb
+
+
+async def test_two_stores_in_schemas_of_one_database_leave_each_other_alone(
+    postgres: Server,
+) -> None:
+    addresses = await asyncio.to_thread(lambda: [postgres.database() for _ in range(2)])
+    async with open_postgres(addresses[0], FIRST) as one, open_postgres(addresses[1], FIRST) as two:
+        await one.jobs.add(job(1))
+        assert await two.jobs.get("job-1") is None

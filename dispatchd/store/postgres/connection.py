@@ -53,6 +53,7 @@ class Connection:
         self._address = address
         self._raw: asyncpg.Connection[Any] | None = None
         self._database: Database | None = None
+        self._closed = False
 
     @property
     def server_pid(self) -> int | None:
@@ -73,7 +74,8 @@ class Connection:
             raise
 
     async def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection, for good."""
+        self._closed = True
         if self._raw is not None and not self._raw.is_closed():
             try:
                 await self._raw.close(timeout=_CONNECT_SECONDS)
@@ -81,6 +83,8 @@ class Connection:
                 self._raw.terminate()
 
     async def _opened(self) -> "tuple[asyncpg.Connection[Any], Database]":
+        if self._closed:
+            raise StoreUnavailable("The job store is closed.")
         if self._raw is None or self._database is None or self._raw.is_closed():
             raw = await self._address.connect()
             try:

@@ -9,7 +9,8 @@ import asyncpg
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.store.sql.migrations import migrations_in
 
-_LOCK = 0x6469737061746368  # "dispatch"
+# A database may have several stores, each in a schema of its own.
+_LOCK = "hashtextextended('dispatchd ' || current_schema(), 0)"
 HELD_WHILE_USED = f"SELECT pg_advisory_lock_shared({_LOCK})"
 _ALONE = f"SELECT pg_advisory_lock({_LOCK})"
 _NOT_ALONE = f"SELECT pg_advisory_unlock({_LOCK})"
