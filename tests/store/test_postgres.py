@@ -270,6 +270,15 @@ async def _use_beside_what_has_ended(connection: "asyncpg.Connection[Any]", url:
     assert await connection.fetchval(_READ_THROUGH) == before
 
 
+async def test_a_coordinator_is_there_once(url: str) -> None:
+    async with open_postgres(url, FIRST):
+        with pytest.raises(Unusable, match="with the same key"):
+            async with open_postgres(url, FIRST):
+                pass
+    async with open_postgres(url, FIRST):
+        pass
+
+
 async def test_a_store_that_is_closed_does_nothing(url: str) -> None:
     async with open_postgres(url, FIRST) as store:
         await store.jobs.add(job(1))

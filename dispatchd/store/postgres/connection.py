@@ -18,6 +18,13 @@ _T = TypeVar("_T")
 
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
+_LOCK_WAIT = "SET lock_timeout = '3s'"
+_NO_WAIT = "RESET lock_timeout"
+_ALONE = """
+    SELECT pg_advisory_lock(hashtextextended(
+        'coordinator ' || current_schema() || current_setting('dispatchd.coordinator'), 0
+    ))
+"""
 
 
 class Address(Struct, frozen=True):
@@ -49,8 +56,10 @@ class Address(Struct, frozen=True):
 class Connection:
     """A connection that is opened when it is first used, and again once it has broken."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, alone: bool = False) -> None:
+        """`alone`: nobody else has such a connection in the name of the same coordinator."""
         self._address = address
+        self._alone = alone
         self._raw: asyncpg.Connection[Any] | None = None
         self._database: Database | None = None
         self._closed = False
@@ -91,11 +100,26 @@ class Connection:
                 with our_errors():
                     await raw.execute(HELD_WHILE_USED)
                     await refuse_other_version(raw)
+                    if self._alone:
+                        await _be_alone(raw)
             except BaseException:
                 raw.terminate()
                 raise
             self._raw, self._database = raw, Database(raw)
         return self._raw, self._database
+
+
+async def _be_alone(raw: "asyncpg.Connection[Any]") -> None:
+    """Waits a little: a connection that has just ended may be there for a moment still."""
+    try:
+        await raw.execute(_LOCK_WAIT)
+        await raw.execute(_ALONE)
+        await raw.execute(_NO_WAIT)
+    except asyncpg.LockNotAvailableError:
+        raise StoreUnavailable(
+            "Another coordinator with the same key uses the database; each needs a --data-dir"
+            " and a key of its own."
+        ) from None
 
 
 class Readers:

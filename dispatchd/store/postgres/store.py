@@ -33,14 +33,17 @@ async def open_postgres(
     """
     address = Address(url, coordinator_key)
     await _prepare(address)
-    connection, readers = Connection(address), Readers(address, _READERS)
+    connection, readers = Connection(address, alone=True), Readers(address, _READERS)
     writer = Grouped(connection, writing, flushed)
     try:
         store = replace(
             store_over(writer, readers, PostgresJobs, PostgresPayments),
             cluster=PostgresCluster(address, connection, writer, readers),
         )
-        await store.jobs.check()
+        try:
+            await store.jobs.check()
+        except StoreUnavailable as error:
+            raise Unusable(f"Cannot use the database of --store: {error}") from None
         yield store
     finally:
         await writer.close()
