@@ -282,6 +282,14 @@ class Seats:
             )
         self.elsewhere = sittings
 
+    def holder_proven(self, job: Job) -> bool:
+        """Whether the worker that a job is leased to is known to hold its key, wherever it sits."""
+        seat = self._by_key.get(job.worker_key or "")
+        if seat is not None:
+            return seat.proven and seat.holds(Lease(job.id, job.attempt)) is not None
+        holders = [each.proven for each in self.elsewhere if each.key == job.worker_key]
+        return bool(holders) and all(holders)
+
     def proving(self, lane: Lane) -> list[Seat]:
         """Workers that may do jobs of a PRIVATE lane once their proof comes, as it may."""
         seats = self._by_user.get(lane.user_id, ()) if lane.user_id is not None else ()

@@ -238,9 +238,7 @@ class Work:
 
     async def end_overdue(self, job: Job, fault: Fault) -> None:
         """Ends an attempt whose time is up, whether or not a seat holds it."""
-        seat = self._seats.with_key(job.worker_key or "")
-        holds = seat is not None and seat.holds(Lease(job.id, job.attempt)) is not None
-        await self.try_again(job, fault, counts=seat is not None and holds and seat.proven)
+        await self.try_again(job, fault, counts=self._seats.holder_proven(job))
         self._release(job)
 
     def _release(self, job: Job) -> None:

@@ -14,6 +14,8 @@ from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany, Unusable
 from dispatchd.core.job import Grant, IdempotencyKey, Lane, Lease
 from dispatchd.core.neighbour import Bell
 from dispatchd.core.payment import PaymentState
+from dispatchd.core.record import Blame, WorkerRecord
+from dispatchd.core.standing import Blamed, Standing, Strikes
 from dispatchd.store.postgres.database import numbered
 from dispatchd.store.postgres.store import open_postgres
 from dispatchd.store.sql.store import SqlStore
@@ -73,6 +75,18 @@ async def test_every_job_is_leased_once_however_many_want_it(trio: Trio) -> None
     ]
     assert sorted(got) == sorted(each.id for each in pending)
     assert await trio[1].jobs.waiting({PUBLIC_TASKS: 99}) == []
+
+
+async def test_faults_that_several_tell_of_at_once_are_judged_one_after_the_other(
+    trio: Trio,
+) -> None:
+    held = [await leased(trio[0], number) for number in range(30)]
+    blamed = Blamed(Blame.FAILED, lambda before: Strikes(before.strikes.strikes + 1))
+    failures = [trio[place % 3].jobs.fail(each, "x", blamed) for place, each in enumerate(held)]
+    stood = [each.strikes.strikes for each in await asyncio.gather(*failures) if each is not None]
+    assert sorted(stood) == list(range(1, 31))
+    expected = Standing(WorkerRecord(failed=30), Strikes(30))
+    assert await trio[1].records.standing(KEY) == expected
 
 
 async def test_limits_hold_across_coordinators(trio: Trio) -> None:
