@@ -66,7 +66,8 @@ def test_json_and_coordinator_are_everywhere(name: str, command: click.Command) 
     options = {flag for parameter in command.params for flag in parameter.opts}
     if not isinstance(command, click.Group) and name not in {"run", "worker", "completion"}:
         assert "--json" in options
-        assert "--coordinator" in options or name == "pay" or name.startswith("models ")
+        here = name.startswith(("models ", "store "))
+        assert "--coordinator" in options or name == "pay" or here
 
 
 @pytest.mark.parametrize(
