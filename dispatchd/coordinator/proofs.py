@@ -51,7 +51,7 @@ class Proofs:
             return
         seat.proven = True
         seat.proving, seat.due = False, None
-        seat.left_over = []
+        seat.left_over = {}
         seat.settled.set()
         self._tell()
         self._matching.trusted(seat)
