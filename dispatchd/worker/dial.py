@@ -44,7 +44,7 @@ class Dialler:
         self._failures = 0
 
     def settled(self) -> None:
-        """The coordinator has taken us on, so the next pause is a short one again."""
+        """The coordinator works with us, so the next pause is a short one again."""
         self._failures = 0
 
     async def pause(self, reason: str) -> None:
