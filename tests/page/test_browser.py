@@ -85,7 +85,7 @@ def test_text_streams_in_and_its_receipt_verifies_and_a_changed_one_does_not(
     page.click("#try-submit")
     page.wait_for_selector(f"#try-receipt {HOLDS}")
     lengths = sorted(page.evaluate("[...window.lengths]"))
-    assert len([length for length in lengths if length]) > 2, "the text came in pieces"
+    assert len([length for length in lengths if length]) > 1, "the text came in pieces"
     assert page.inner_text("#try-output").startswith("A blockchain is")
     page.click("text=Open in Verify")
     page.wait_for_selector(f"#verify-result {HOLDS}")

@@ -26,6 +26,7 @@ async def our_worker(
     key: KeyPair | None = None,
     clock: Clock | None = None,
     models: tuple[str, ...] = (),
+    device: str | None = None,
 ) -> AsyncIterator[KeyPair]:
     """A worker of ours, connected to a coordinator for as long as the block runs."""
     key = key or KeyPair.generate()
@@ -37,8 +38,9 @@ async def our_worker(
         slots=slots,
         version=__version__,
         models=models,
+        device=device,
     )
-    source = RemoteCoordinator(Dialler(URL(url), clock), card, key, clock)
+    source = RemoteCoordinator(Dialler(URL(url), clock), lambda: card, key, clock)
     parts = [
         asyncio.create_task(source.run()),
         asyncio.create_task(Worker(source, executors, key, clock).run(slots)),
