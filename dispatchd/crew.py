@@ -7,6 +7,7 @@ from typing import Literal
 
 from filelock import FileLock
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dispatchd import __version__
 from dispatchd.config import WorkerConfig
@@ -15,6 +16,7 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
+from dispatchd.engine import Device
 from dispatchd.engine.catalog import (
     DEFAULT_CLASSIFIER,
     DEFAULT_SUMMARIZER,
@@ -47,6 +49,8 @@ from dispatchd.worker.written import Author
 # Tasks take milliseconds; a place is also held while a result is stored, and classify jobs share
 # a run with those beside them. More than this gains little, and keeps jobs from other workers.
 TASK_SLOTS = 16
+_TASK_DEVICE: Device = "cpu"
+"""What the models of tasks run on, which are small."""
 _LARGE_MODEL_BYTES = 64 * 1024 * 1024
 
 
@@ -96,6 +100,7 @@ class Crew:
         self._observer = observer
         self.key = key
         self.card = card
+        """What it says of itself; its device only once its language model is open."""
         self.models = models
         """What is run, in words."""
         self.executors = executors
@@ -118,6 +123,7 @@ class Crew:
                 self.executors[JobType.LLM_INFER] = LlmExecutor(
                     model, self._language.jobs, self._observer
                 )
+                self.card = replace(self.card, device=model.device)
                 words = f"{model.name} on {model.device}"
             self._opened.set()
         finally:
@@ -180,13 +186,14 @@ def hire(
     models: list[str] = []
     slots: list[Slots] = []
     served: tuple[str, ...] = ()
+    device: str | None = _TASK_DEVICE
     if backend is not None:
         executors[JobType.LLM_INFER] = backend
-        served = (backend.model,)
+        served, device = (backend.model,), "backend"
         models.append(f"{backend.model} on {backend.url}")
         slots.append(Slots(frozenset({JobType.LLM_INFER}), config.slots or DEFAULT_SLOTS))
     if language is not None:
-        served = (language.wanted.name,)
+        served, device = (language.wanted.name,), None
         models.append(language.words)
         slots.append(Slots(frozenset({JobType.LLM_INFER}), language.jobs))
     if JobType.TASK in config.capabilities:
@@ -209,6 +216,7 @@ def hire(
         slots=tuple(slots),
         version=__version__,
         models=served,
+        device=device,
     )
     return Crew(key, lock, worker_card, executors, tuple(models), language, settled, observer)
 

@@ -356,7 +356,9 @@ async def _branch(
         metrics.show(Scene(name, here.seats, here.matching), sells)
         parts, places = here.running, list[Part]()
         if crew is not None:
-            source = SeatedWorker(here.admission, here.work, crew.card, clock, config.limits)
+            source = SeatedWorker(
+                here.admission, here.work, lambda: crew.card, clock, config.limits
+            )
             parts.append(source.run)
             places.append(partial(crew.work, source, clock))
         market = Market() if shop is None else shop.market
@@ -406,7 +408,7 @@ async def run_worker(
         hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
         if (crew := await _unless_stopped(hiring, stop)) is None:
             return
-        source = RemoteCoordinator(Dialler(urls, clock), crew.card, crew.key, clock)
+        source = RemoteCoordinator(Dialler(urls, clock), lambda: crew.card, crew.key, clock)
         parts: list[Part] = [
             partial(_once_opened, crew, source.run),
             partial(crew.work, source, clock),

@@ -1,11 +1,15 @@
 """From what a worker says when it registers to its card."""
 
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.errors import Invalid
 from dispatchd.core.job import JobType
 from dispatchd.wire.messages import Register
 
 _KNOWN_TYPES = frozenset(str(kind) for kind in JobType)
+_DEVICE_CHARS_MAX = 64
 
 
 def card_of(message: Register) -> WorkerCard:
@@ -26,6 +30,7 @@ def card_of(message: Register) -> WorkerCard:
         slots=_slots(message, capabilities),
         version=message.version,
         models=tuple(message.models),
+        device=_device(message.device),
     )
 
 
@@ -36,3 +41,9 @@ def _slots(message: Register, capabilities: frozenset[JobType]) -> tuple[Slots, 
         if capabilities & set(slots.job_types)
     ]
     return tuple(offered) or (Slots(capabilities, message.max_concurrent_jobs or 1),)
+
+
+def _device(said: Raw | UnsetType) -> str | None:
+    """The field is ours: of workers that mean something else by it nothing is taken over."""
+    device = None if said is UNSET else msgspec.json.decode(said)
+    return device[:_DEVICE_CHARS_MAX] if isinstance(device, str) else None

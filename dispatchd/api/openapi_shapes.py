@@ -195,6 +195,10 @@ class Worker(Struct):
     provider_type: ProviderType | UnsetType = UNSET
     capabilities: list[JobType] | UnsetType = UNSET
     models: list[str] | UnsetType = UNSET
+    device: Annotated[
+        str | UnsetType | None,
+        Meta(description="What its models run on, in its own words; null where it does not say."),
+    ] = UNSET
     max_concurrent_jobs: int | UnsetType = UNSET
     active_jobs: int | UnsetType = UNSET
     proven: Annotated[

@@ -80,6 +80,7 @@ def _of_seat(seat: Seat) -> dict[str, object]:
         "provider_type": card.provider_type,
         "capabilities": sorted(card.capabilities),
         "models": list(card.models),
+        "device": card.device,
         "max_concurrent_jobs": sum(slots.count for slots in card.slots),
         "active_jobs": len(seat.jobs),
         "proven": seat.proven,

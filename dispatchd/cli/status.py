@@ -14,7 +14,7 @@ from dispatchd.sdk.coordinator import CoordinatorClient
 from dispatchd.sdk.errors import NotFound
 
 _LOOK_SECONDS = 1.0
-_WORKERS = ("WORKER", "TYPE", "CAPABILITIES", "BUSY", "DONE", "MODELS")
+_WORKERS = ("WORKER", "TYPE", "CAPABILITIES", "BUSY", "DONE", "DEVICE", "MODELS")
 _JOBS = ("JOB", "TYPE", "TIER", "STATUS", "USER", "TOOK")
 _ROWS = 8
 _MINUTES = 15
@@ -115,6 +115,7 @@ def _worker(one: dict[str, Any]) -> list[object]:
         one["capabilities"],
         f"{one['active_jobs']}/{one['max_concurrent_jobs']}",
         one["record"]["completed"],
+        one["device"],
         one["models"],
     ]
 

@@ -16,7 +16,7 @@ _COUNTS = {
     "REJECTED": "rejected",
     "BAD RECEIPTS": "bad_receipts",
 }
-_NAMES = (*_CARD, *_COUNTS, "CANARIES", "MODELS")
+_NAMES = (*_CARD, *_COUNTS, "CANARIES", "DEVICE", "MODELS")
 _PAGE = 50
 
 
@@ -62,6 +62,7 @@ def _row(worker: dict[str, Any]) -> list[object]:
         _standing(worker),
         *(record.get(name) for name in _COUNTS.values()),
         _canaries(record),
+        worker.get("device"),
         worker.get("models"),
     ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.seats import Seat
@@ -18,10 +19,18 @@ _STORE_RETRY_SECONDS = 1.0
 
 
 class SeatedWorker:
-    """The `WorkSource` of a worker in this process, whose key needs no proof."""
+    """The `WorkSource` of a worker in this process, whose key needs no proof.
+
+    Its card tells more once its model is open, so it is asked for again with each claim.
+    """
 
     def __init__(
-        self, admission: Admission, work: Work, card: WorkerCard, clock: Clock, limits: Limits
+        self,
+        admission: Admission,
+        work: Work,
+        card: Callable[[], WorkerCard],
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         self._admission = admission
         self._work = work
@@ -44,14 +53,16 @@ class SeatedWorker:
     async def _take_seat(self) -> Seat:
         while True:
             try:
-                return await self._admission.join(self._card, local=True)
+                return await self._admission.join(self._card(), local=True)
             except StoreUnavailable as error:
                 log.warning("the node's own worker cannot start yet: %s", error)
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
 
     async def claim(self, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job."""
-        return await self._work.claim(await self._seat, job_types)
+        seat = await self._seat
+        seat.card = self._card()
+        return await self._work.claim(seat, job_types)
 
     async def progress(self, lease: Lease, text: str) -> None:
         """Passes text on."""

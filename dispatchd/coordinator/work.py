@@ -291,16 +291,17 @@ class Work:
         judge = partial(strikes_after, job=job, fault=fault, now=now, limits=limits)
         lease, blamed = Lease(job.id, job.attempt), Blamed(fault.blame, judge) if counts else None
         about(log, job.id, job.attempt).info("failed: %s", code_in(fault.reason))
-        self._feed.journal.attempt_ended(job, fault)
         try:
             if isinstance(decision, GiveUp):
                 reason = decision.reason[:_REASON_CHARS_MAX]
                 self._blame(job, await self._jobs.fail(decision.job, reason, blamed))
+                self._feed.journal.attempt_ended(job, fault)
                 self._feed.ended(_failed(decision.job, reason))
                 return
             self._blame(job, await self._jobs.put_back(lease, decision.job, blamed))
         except LeaseLost:
             return
+        self._feed.journal.attempt_ended(job, fault)
         self._feed.returned(job, fault.reason[:_REASON_CHARS_MAX])
         self._matching.job_returns(decision.job.lane)
 

@@ -37,6 +37,8 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     slots: tuple[Slots, ...]
     version: str | None = None
     models: tuple[str, ...] = ()
+    device: str | None = None
+    """What its models run on, such as `cpu` or `cuda`, as far as it knows and says."""
 
     @property
     def capabilities(self) -> frozenset[JobType]:

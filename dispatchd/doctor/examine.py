@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dispatchd.doctor import Check, Finding, failure
 
 _SLOW = "Look again when the machine is less busy; if that does not help, see what it waits for"
+_FORBIDDEN = "Run the doctor as the user who runs the node, or give that user the right to it"
 _BUG = "Tell the makers of dispatchd, with what --json prints"
 
 
@@ -23,6 +24,9 @@ def examine(check: Check) -> Finding:
 def _look(check: Check, found: "Future[Finding]") -> None:
     try:
         finding = check.look()
+    except PermissionError as error:
+        what = f"{error.filename} may" if error.filename else "What there is may"
+        finding = failure(f"{what} not be looked at by this user", _FORBIDDEN)
     except BaseException as error:  # noqa: BLE001 - a bug in one check is a finding beside others
         finding = failure(f"The check itself broke ({type(error).__name__})", _BUG)
     found.set_result(finding)

@@ -30,6 +30,7 @@ class Register(Struct, frozen=True, tag_field="type", tag="register"):
     models: Names = []
     version: str | None = None
     active_jobs: Names = []
+    device: Raw | UnsetType = UNSET
 
 
 class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):

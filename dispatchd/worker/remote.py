@@ -6,8 +6,10 @@ answers with more (`challenge`, `resumed`, `job_cancel`), it makes use of it.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import aiohttp
+from msgspec import UNSET
 
 from dispatchd import __version__
 from dispatchd.core.card import WorkerCard
@@ -59,9 +61,12 @@ class RemoteCoordinator:
     """One worker's place at a far coordinator; the connection is made again when it breaks.
 
     Leases outlive a connection where the coordinator says so; those it does not confirm are lost.
+    The card is asked for at each connection, since it tells more once the model is open.
     """
 
-    def __init__(self, dialler: Dialler, card: WorkerCard, key: KeyPair, clock: Clock) -> None:
+    def __init__(
+        self, dialler: Dialler, card: Callable[[], WorkerCard], key: KeyPair, clock: Clock
+    ) -> None:
         self._dialler = dialler
         self._card = card
         self._key = key
@@ -166,7 +171,7 @@ class RemoteCoordinator:
             beating.cancel()
 
     def _introduction(self) -> Register:
-        card = self._card
+        card = self._card()
         return Register(
             provider_pubkey=card.provider_pubkey,
             provider_type=card.provider_type,
@@ -176,6 +181,7 @@ class RemoteCoordinator:
             models=list(card.models),
             version=__version__,
             active_jobs=list(self._leases),
+            device=UNSET if card.device is None else raw(ecma_json(card.device)),
         )
 
     async def _acknowledgement(self, socket: aiohttp.ClientWebSocketResponse) -> RegisterAck:
@@ -208,7 +214,7 @@ class RemoteCoordinator:
         while True:
             await self._clock.sleep(HEARTBEAT_SECONDS)
             metrics = raw(ecma_json({"active_jobs": len(self._leases)}))
-            key = raw(ecma_json(self._card.provider_pubkey))
+            key = raw(ecma_json(self._key.public_hex))
             await self._send(Heartbeat(key, metrics))
 
     async def _handle(self, message: CoordinatorMessage | None) -> None:
@@ -250,11 +256,11 @@ class RemoteCoordinator:
         self._unclaimed.append(assignment)
 
     def _why_not(self, message: JobAssign) -> str | None:
-        if message.job_type not in self._card.capabilities:
+        if message.job_type not in self._card().capabilities:
             return "unsupported_job_type"
         if self._stopping:
             return "shutting_down"
-        places = sum(slots.count for slots in self._card.slots)
+        places = sum(slots.count for slots in self._card().slots)
         return "busy" if len(self._leases) >= places else None
 
     def _idle_if_so(self) -> None:

@@ -52,9 +52,11 @@ async def test_a_worker_and_its_record(api: Api) -> None:
             "provider_type": "DESKTOP",
             "capabilities": ["TASK"],
             "models": [],
+            "device": None,
             "max_concurrent_jobs": 3,
             "active_jobs": 0,
-            "standing": "fair",
+            "proven": True,
+            "standing": "good",
             "suspended_until": None,
             "record": {
                 "completed": 1,
@@ -67,6 +69,18 @@ async def test_a_worker_and_its_record(api: Api) -> None:
                 "canaries_failed": 0,
             },
         }
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("cuda", "cuda"), ("x" * 99, "x" * 64), ({"os": "x"}, None), (None, None)],
+)
+async def test_the_device_is_what_the_worker_says(
+    api: Api, said: object, expected: str | None
+) -> None:
+    async with foreign_worker(api.node.http, api.node.url) as worker:
+        await worker.register("TASK", device=said)
+        assert (await shown(api, worker))["device"] == expected
 
 
 async def test_a_worker_that_lies_twice_is_suspended_for_a_minute(api: Api) -> None:

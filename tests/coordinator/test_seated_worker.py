@@ -25,7 +25,7 @@ async def test_no_attempt_fails_because_its_progress_cannot_be_stored(
     card = WorkerCard(
         provider_pubkey=key.public_hex, provider_type=ProviderType.DESKTOP, slots=slots
     )
-    source = SeatedWorker(node.parts.admission, node.parts.work, card, node.clock, Limits())
+    source = SeatedWorker(node.parts.admission, node.parts.work, lambda: card, node.clock, Limits())
     start, tries = node.store.jobs.start, 0
 
     async def away_at_first(lease: Lease) -> None:

@@ -32,6 +32,15 @@ def test_a_check_that_hangs_is_a_failure() -> None:
     assert finding.remedy
 
 
+def test_what_this_user_may_not_look_at_is_named() -> None:
+    def forbidden() -> Finding:
+        raise PermissionError(13, "Permission denied", "/root/x")
+
+    finding = examine(Check("forbidden", 10, forbidden))
+    assert (finding.state, "/root/x" in finding.sentence) == ("failure", True)
+    assert "user" in finding.remedy
+
+
 def test_a_check_that_breaks_is_a_failure_without_the_words_of_its_error() -> None:
     def broken() -> Finding:
         raise KeyError("a secret")

@@ -346,7 +346,7 @@ KINDS = st.sampled_from(
 FIELDS = (
     *("job_id", "output", "output_hash", "receipt", "receipt_signature", "attempt", "reason"),
     *("final", "delta", "metrics", "provider_pubkey", "signature", "active_jobs", "slots"),
-    *("models", "capabilities", "max_concurrent_jobs", "version", "pricing_hint"),
+    *("models", "capabilities", "max_concurrent_jobs", "version", "device", "pricing_hint"),
 )
 MINE = "mine"
 """Stands for the job that the worker holds."""

@@ -1,5 +1,6 @@
 """`/metrics`: what it counts, as Prometheus' own parser reads it, and what it never tells."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
 
+from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import JobType, Tier
 from dispatchd.core.network import MONAD
 from dispatchd.core.payment import PaymentState
 from dispatchd.core.record import Blame
+from dispatchd.core.standing import Standing
 from dispatchd.metrics.jobs import OUTCOMES, REASONS, VERDICTS
 from dispatchd.metrics.lag import watch_lag
 from dispatchd.metrics.metrics import Metrics
@@ -109,6 +112,31 @@ async def test_a_worker_that_is_lost(node: Node) -> None:
     assert found.value("dispatchd_attempts_total", job_type="TASK", reason=Blame.LOST) == 1
     assert found.value("dispatchd_workers", state="idle") == 0
     assert found.value("dispatchd_queue_jobs") == 1
+
+
+async def test_an_attempt_whose_end_is_stored_late_is_counted_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_back, tries = node.store.jobs.put_back, 0
+
+    async def away_at_first(*what: Any) -> Standing | None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("disk full")
+        return await put_back(*what)
+
+    monkeypatch.setattr(node.store.jobs, "put_back", away_at_first)
+    async with foreign_worker(node.http, node.url) as worker:
+        await worker.register("TASK")
+        await node.commit(TASK)
+        await worker.expect("job_assign")
+    while tries < 3:
+        with contextlib.suppress(StoreUnavailable):
+            await node.pass_time(1)
+    found = await scrape(node)
+    ended = [found.value("dispatchd_attempts_total", job_type="TASK", reason=b) for b in Blame]
+    assert sum(ended) == 1
 
 
 async def test_a_receipt_that_does_not_hold(node: Node) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ VIEWS = ("now", "jobs", "workers", "try", "verify", "join", "money")
 CARDS = "(count) => document.querySelectorAll('.worker').length === count"
 COMPLETED = """(count) => Number(
   document.getElementById("figure-completed").textContent.replaceAll(",", "")) >= count"""
+LATELY = "(none) => (document.getElementById('figure-rate').textContent === '0') === none"
 OTHER = "(text) => document.querySelector('li:has(button) .num').textContent !== text"
 LENGTHS = """
 window.lengths = new Set();
@@ -85,7 +88,7 @@ def test_text_streams_in_and_its_receipt_verifies_and_a_changed_one_does_not(
     page.click("#try-submit")
     page.wait_for_selector(f"#try-receipt {HOLDS}")
     lengths = sorted(page.evaluate("[...window.lengths]"))
-    assert len([length for length in lengths if length]) > 2, "the text came in pieces"
+    assert len([length for length in lengths if length]) > 1, "the text came in pieces"
     assert page.inner_text("#try-output").startswith("A blockchain is")
     page.click("text=Open in Verify")
     page.wait_for_selector(f"#verify-result {HOLDS}")
@@ -138,6 +141,54 @@ def test_a_worker_that_is_killed_is_gone_from_the_page(
         worker.stop(signal.SIGKILL)
         page.wait_for_function(CARDS, arg=1, timeout=30_000)
         assert "left" in page.inner_text("main [role=status]")
+        visitor.check()
+
+
+def test_the_same_job_by_the_commands_that_are_shown(visitor: Visit, node: str) -> None:
+    page = visitor.to("try")
+    page.select_option("#try-kind", "classify")
+    page.fill("#try-text", 'It\'s "good", \u00fc\u2026')
+    curl, python = page.eval_on_selector_all(
+        ".copyable code", "all => all.map((each) => each.textContent)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", python], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "sentiment" in ran.stdout, ran.stderr
+    sent = subprocess.run(
+        ["sh", "-c", curl.partition("\n\n")[0]], capture_output=True, timeout=60, check=False
+    )
+    job = Client(node).until(json.loads(sent.stdout)["job_id"], "completed")
+    assert job["result"]["sentiment"]
+    page.click("#key summary")
+    page.fill("#api-key", "some key")
+    page.press("#api-key", "Enter")
+    page.wait_for_function("document.querySelector('.copyable').textContent.includes('Bearer')")
+    assert "$DISPATCHD_API_KEY" in page.inner_text(".copyable >> nth=0")
+    compile(page.inner_text(".copyable code >> nth=1"), "shown", "exec")
+
+
+def test_what_was_done_in_the_last_minute_is_soon_over(browser: Any, node: str) -> None:
+    with visit(browser, node) as visitor:
+        visitor.page.clock.install()
+        done(node, task("It works well."))
+        page = visitor.to("now")
+        page.wait_for_function(LATELY, arg=False)
+        page.clock.fast_forward(70_000)
+        page.wait_for_function(LATELY, arg=True)
+        visitor.check()
+
+
+def test_a_waiting_job_says_who_has_come_since(browser: Any, machines: Machines) -> None:
+    with (
+        machines.run("--no-worker", data="waiting") as lonely,
+        visit(browser, lonely.url()) as visitor,
+    ):
+        job_id = Client(lonely.url()).commit({"job_type": "LLM_INFER", "prompt": "It waits."})
+        page = visitor.to(f"job/{job_id}")
+        page.wait_for_selector("text=No worker is connected")
+        page.evaluate(WORKER, ["ab" * 32, "other"])
+        page.wait_for_selector("text=cannot do this kind of job")
         visitor.check()
 
 

@@ -27,6 +27,7 @@ async def our_worker(
     clock: Clock | None = None,
     models: tuple[str, ...] = (),
     others: Sequence[str] = (),
+    device: str | None = None,
 ) -> AsyncIterator[KeyPair]:
     """A worker of ours, connected to a coordinator, or one of `others`, while the block runs."""
     key = key or KeyPair.generate()
@@ -38,8 +39,10 @@ async def our_worker(
         slots=slots,
         version=__version__,
         models=models,
+        device=device,
     )
-    source = RemoteCoordinator(Dialler([URL(url), *map(URL, others)], clock), card, key, clock)
+    dialler = Dialler([URL(url), *map(URL, others)], clock)
+    source = RemoteCoordinator(dialler, lambda: card, key, clock)
     parts = [
         asyncio.create_task(source.run()),
         asyncio.create_task(Worker(source, executors, key, clock).run(slots)),

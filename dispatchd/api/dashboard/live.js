@@ -2,6 +2,8 @@
 
 const JOBS_MAX = 200;
 const WINDOW_SECONDS = 900;
+const BUCKET_SECONDS = 5;
+const MINUTE_MILLIS = 60_000;
 const RETRY_MILLIS = [500, 1000, 2000, 5000];
 
 export class Live {
@@ -87,6 +89,14 @@ export class Live {
       jobs.delete(id);
     }
   }
+}
+
+/** Jobs completed in the last minute, to five seconds: while nothing happens the node says nothing. */
+export function completedLately(state, now) {
+  const first = (now - MINUTE_MILLIS) / 1000 - BUCKET_SECONDS;
+  const buckets = [...state.series.values()].filter((bucket) => bucket.at > first);
+  const shares = buckets.flatMap((bucket) => Object.values(bucket.completed));
+  return shares.reduce((sum, share) => sum + share.completed, 0);
 }
 
 /** The latest jobs, by commit. */

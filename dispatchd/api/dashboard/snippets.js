@@ -13,7 +13,8 @@ export function curl(origin, endpoint, order, key) {
     key ? `-H "Authorization: Bearer $DISPATCHD_API_KEY"` : null,
     `-d ${quoted(JSON.stringify(order))}`,
   ];
-  return `${lines.filter(Boolean).join(" \\\n  ")}\n\ncurl -N ${origin}/v1/jobs/JOB_ID/events   # JOB_ID from the reply`;
+  const shown = key ? `-H "Authorization: Bearer $DISPATCHD_API_KEY" ` : "";
+  return `${lines.filter(Boolean).join(" \\\n  ")}\n\ncurl -N ${shown}${origin}/v1/jobs/JOB_ID/events   # JOB_ID from the reply`;
 }
 
 export function python(origin, network, policy, order, key) {
@@ -29,7 +30,7 @@ export function python(origin, network, policy, order, key) {
   return [
     "from dispatchd import ComputeRouter",
     "",
-    `router = ComputeRouter.sync({${literal(chain)}: ${literal(origin)}}${key ? ", api_key=…" : ""})`,
+    `router = ComputeRouter.sync({${literal(chain)}: ${literal(origin)}})${key ? "  # with the key in DISPATCHD_API_KEY" : ""}`,
     `result = router.${call}`,
     "print(result.output)",
     "router.verify(result)  # raises where the receipt does not hold",
@@ -46,5 +47,6 @@ export function terminal(origin, policy, order, pay) {
     payload.job_type === "LLM_INFER"
       ? `llm ${quoted(payload.prompt)} --max-tokens ${payload.max_tokens}`
       : `task ${payload.task_type} ${quoted(payload.input)}`;
-  return `dispatchd submit ${what} --policy ${policy}${pay ? ` --pay ${pay}` : ""} --coordinator ${origin}`;
+  const whose = `--user-id ${quoted(order.user_id)}${order.privacy_class === "PRIVATE" ? " --private" : ""}`;
+  return `dispatchd submit ${what} ${whose} --policy ${policy}${pay ? ` --pay ${pay}` : ""} --coordinator ${origin}`;
 }

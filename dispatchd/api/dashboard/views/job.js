@@ -6,10 +6,13 @@ import { kindOf, pill, setPill, WORDS } from "../status.js";
 import { verdict } from "../verdict.js";
 
 const ENDED = new Set(["completed", "failed"]);
+const EXPLAIN_MILLIS = 2000;
 const RULES = {
   not_capable: "cannot do this kind of job",
   not_paired: "is not paired with this user",
+  key_not_proven: "has not proven its key yet",
   model_not_there: "does not have the model",
+  suspended: "is suspended for a time, as it failed or lied too often",
   refused: "has turned it down",
   preparing: "is still preparing",
   busy: "is busy",
@@ -21,7 +24,7 @@ export function jobView({ api, go }) {
   const facts = el("p", { class: "dim" });
   const steps = el("ol", { class: "timeline" });
   const note = el("p", { class: "dim" });
-  const waits = el("div", { class: "waits" });
+  const waits = el("div", { class: "waits", hidden: true });
   const output = el("pre", { class: "output", tabindex: "0", "aria-label": "Result" });
   const receipt = el("div");
   const payment = el("p", { class: "dim" });
@@ -31,6 +34,7 @@ export function jobView({ api, go }) {
   const node = el("section", {}, el("p", {}, el("a", { href: "#jobs" }, "← Jobs")), el("div", { class: "row between" }, el("span", { class: "row" }, title, status), cancel), problem, body);
   let watching = new AbortController();
   let id = "";
+  let explained = 0;
 
   cancel.addEventListener("click", async () => {
     try {
@@ -55,10 +59,21 @@ export function jobView({ api, go }) {
   async function explain(current) {
     waits.hidden = current !== "pending";
     if (waits.hidden) return;
+    explained = performance.now();
     const { verdict: said, workers } = await api.json(`/v1/jobs/${id}/explain`);
     const rows = workers.map((each) => el("li", {}, el("code", {}, short(each.provider_pubkey)), ` ${each.excluded_by ? RULES[each.excluded_by] || each.excluded_by : "may take it"}`));
     const nobody = el("p", {}, "No worker is connected. ", el("a", { href: "#join" }, "Join with a machine"), ".");
     waits.replaceChildren(el("h3", {}, `Why it waits: ${said || current}`), rows.length ? el("ul", {}, rows) : nobody);
+  }
+
+  /** Workers come, go and get busy while a job waits, of which its own events say nothing. */
+  async function explainAgain() {
+    const { signal } = watching;
+    try {
+      await explain("pending");
+    } catch (error) {
+      if (!signal.aborted) write(problem, error.message);
+    }
   }
 
   async function end(text) {
@@ -99,6 +114,7 @@ export function jobView({ api, go }) {
       steps.rows = new Map();
       steps.replaceChildren();
       body.hidden = false;
+      waits.hidden = true;
       receipt.replaceChildren();
       try {
         await follow(signal);
@@ -110,7 +126,11 @@ export function jobView({ api, go }) {
     hide() {
       watching.abort();
     },
-    update() {},
+    ticks: true,
+    update() {
+      const old = performance.now() - explained > EXPLAIN_MILLIS;
+      if (!waits.hidden && !watching.signal.aborted && old) explainAgain();
+    },
   };
 }
 

@@ -23,7 +23,7 @@ export function joinView({ api }) {
     local,
     el("div", { class: "two" }, el("div", {}, install.node, command.node, el("h3", {}, "Trust it with PRIVATE jobs"), form), el("div", {}, el("h3", {}, "The command as a QR code"), code)),
   );
-  install.set("python3 -m venv .venv && .venv/bin/pip install .   # in a clone of the repository");
+  install.set("python3 -m venv .venv && . .venv/bin/activate && pip install .   # in a clone of the repository");
 
   function print(pairingCode) {
     const text = snippets.worker(location.origin, pairingCode);

@@ -3,7 +3,7 @@
 import { jobsChart, latencyChart } from "../charts.js";
 import { el, keyed, write } from "../dom.js";
 import { number, plural, short } from "../format.js";
-import { latest } from "../live.js";
+import { completedLately, latest } from "../live.js";
 import { jobRow, updateJobRow } from "./jobs.js";
 
 const JOBS_SHOWN = 8;
@@ -15,7 +15,7 @@ const FIGURES = [
   ["workers", "workers online", (now) => number(now.workers_online)],
   ["completed", "completed", (now) => number(now.completed)],
   ["failed", "failed", (now) => number(now.failed)],
-  ["rate", "completed last minute", (now) => number(now.completed_in_last_minute)],
+  ["rate", "completed last minute", (_now, lately) => number(lately)],
 ];
 
 export function nowView({ live }) {
@@ -49,7 +49,8 @@ export function nowView({ live }) {
     node,
     ticks: true,
     update(state) {
-      for (const [id, , text] of FIGURES) write(values[id], text(state.now));
+      const lately = completedLately(state, live.now);
+      for (const [id, , text] of FIGURES) write(values[id], text(state.now, lately));
       write(since, `Completed and failed count since ${new Date(state.about.started_at).toLocaleString("en-GB")}, when this node started.`);
       for (const chart of charts) chart.draw(state.series, live.now);
       const shown = latest(state, JOBS_SHOWN);

@@ -3,7 +3,7 @@
 import { el, keyed, write } from "../dom.js";
 import { number, plural, short } from "../format.js";
 
-const KNOWN = new Set(["provider_pubkey", "provider_type", "capabilities", "models", "max_concurrent_jobs", "active_jobs", "record", "proven", "online"]);
+const KNOWN = new Set(["provider_pubkey", "provider_type", "capabilities", "models", "device", "max_concurrent_jobs", "active_jobs", "record", "proven", "online"]);
 const TILES_MAX = 32;
 
 export function workersView() {
@@ -72,6 +72,7 @@ function facts(worker) {
   const found = [
     ["does", worker.capabilities.join(", ")],
     ["model", worker.models.join(", ") || "not said"],
+    ["device", worker.device || "not said"],
     ["record", record(worker.record)],
   ];
   for (const [name, value] of Object.entries(worker)) {
