@@ -70,10 +70,12 @@ def record(words: str, error: Exception | None = None) -> logging.LogRecord:
     handler = Keeping()
     log = logging.getLogger("tests.somewhere")
     log.addHandler(handler)
+    log.propagate = False  # pytest-xdist cannot pass a lone surrogate on
     try:
         about(log, "j-1", 2).error("it said %s", words, exc_info=error)
     finally:
         log.removeHandler(handler)
+        log.propagate = True
     return handler.records[0]
 
 
