@@ -24,5 +24,7 @@ def proof_text(worker_id: str, challenge: str, host: str) -> bytes:
     """What is signed. `host` is the `Host` header of the worker's upgrade request.
 
     The host comes last, so that no choice of the other two makes one coordinator's text another's.
+    Bytes of a header that are no UTF-8, which stand as surrogates in `host`, are what they were.
     """
-    return f"dispatchd worker proof v1\n{worker_id}\n{challenge}\n{host}".encode()
+    text = f"dispatchd worker proof v1\n{worker_id}\n{challenge}\n{host}"
+    return text.encode(errors="surrogateescape")

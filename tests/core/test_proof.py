@@ -40,6 +40,11 @@ def test_nothing_signed_for_one_host_holds_for_another(
     assert proof_text(worker_id, challenge, host) != other
 
 
+def test_a_host_that_is_no_utf_8_is_signed_byte_by_byte() -> None:
+    host = b"\xffhost".decode(errors="surrogateescape")  # as it comes out of a request
+    assert proof_text("w", "c", host).endswith(b"\nc\n\xffhost")
+
+
 def test_challenges_are_64_hex_characters_and_never_the_same() -> None:
     made = {new_challenge() for _ in range(100)}
     assert len(made) == 100
