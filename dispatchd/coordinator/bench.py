@@ -40,32 +40,36 @@ class Bench:
     def __init__(self, seats: Seats) -> None:
         self._seats = seats
         self._groups: dict[_Kind, dict[Offer, None]] = {}
-        self._group_of: dict[Offer, dict[Offer, None]] = {}
+        self._place_of: dict[Offer, tuple[_Kind, dict[Offer, None]]] = {}
         self._turns = count(1)
 
     def __len__(self) -> int:
-        return len(self._group_of)
+        return len(self._place_of)
 
     def add(self, offer: Offer) -> None:
         """A place is free."""
-        group = self._groups.setdefault(_kind(offer), {})
+        kind = _kind(offer)
+        group = self._groups.setdefault(kind, {})
         group[offer] = None
-        self._group_of[offer] = group
+        self._place_of[offer] = kind, group
         offer.seat.offers[offer] = None
 
     def remove(self, offer: Offer) -> None:
         """A place is withdrawn; doing so twice does nothing."""
-        if (group := self._group_of.pop(offer, None)) is not None:
+        if (place := self._place_of.pop(offer, None)) is not None:
+            kind, group = place
             del group[offer]
             del offer.seat.offers[offer]
+            if not group:  # workers that come and go may bring kinds without end
+                del self._groups[kind]
 
     def take(self, offer: Offer) -> None:
         """A place is given a job; the next one goes to another worker, if there is an equal."""
-        group = self._group_of[offer]
+        _, group = self._place_of[offer]
         self.remove(offer)
         offer.seat.turn_taken = next(self._turns)
         for other in offer.seat.offers:
-            if self._group_of[other] is group:
+            if self._place_of[other][1] is group:
                 group[other] = group.pop(other)
 
     def serves(self, lane: Lane) -> bool:

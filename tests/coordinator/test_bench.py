@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.intake import Order
@@ -111,6 +112,19 @@ async def test_many_silent_workers_are_not_looked_through() -> None:
     bench = await bench_of(*silent)
     assert bench.best(job(JobType.TASK, Tier.FAST), accept, 1) is not None
     assert looked_at < 100
+
+
+async def test_kinds_of_workers_that_have_gone_are_forgotten() -> None:
+    """Whoever connects says what models it has, so that there is no end of kinds."""
+    bench = await bench_of()
+    for number in range(3):
+        one = seat(ProviderType.DESKTOP)
+        one.card = replace(one.card, models=(f"model-{number}",))
+        for _ in range(2):
+            bench.add(Offer(one, ALL_TYPES))
+        for offer in list(one.offers):
+            bench.remove(offer)
+    assert not bench._groups
 
 
 async def test_cheap_inference_has_no_favourite_kind() -> None:
