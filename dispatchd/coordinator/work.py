@@ -173,7 +173,8 @@ class Work:
         finally:
             seat.drop(held)
         if (right := passed(held.job, done.output)) is not None:
-            await self.canary_answered(seat, passed=right)
+            with contextlib.suppress(StoreUnavailable):  # it is answered, counted or not
+                await self.canary_answered(seat, passed=right)
 
     async def _finished_paid(self, job_id: str) -> None:
         """The result is released once the payment is captured, which may have been at commit."""

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from nacl.signing import SigningKey
 
+from dispatchd.core.errors import StoreUnavailable
 from tests.support.alive import beat, live
 from tests.support.clock import FakeClock
 from tests.support.crowd import SUMMARIZE, connected
@@ -127,6 +128,21 @@ async def test_the_signature_counts_and_not_the_answer(node: Node, worker: Forei
     await beat(worker)
     assert (await commit_private(node))[0] == 201
     assert counted(await card(node, worker.pubkey)) == {"canaries_failed": 1}
+
+
+async def test_a_canary_that_cannot_be_counted_is_a_proof_all_the_same(
+    node: Node, worker: ForeignWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(node.store.records, "note_canary", away)
+    await pair(node, "alice", worker.pubkey)
+    await worker.pass_canary()
+    assert await beat(worker) == []
+    node.clock.advance(1)
+    assert await beat(worker) == []
+    assert (await card(node, worker.pubkey))["proven"]
 
 
 async def test_a_worker_without_task_writes_a_few_tokens(node: Node) -> None:
