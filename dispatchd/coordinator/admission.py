@@ -65,9 +65,10 @@ class Admission:
             raise Stopping
         seat = Seat(card, self._clock.now(), self._seats.under_way, local=local)
         if seat.proven or seat.challenge is not None:
-            seat.left_over = await self._jobs.held_by(seat.key)
-            leased = {job.id for job in seat.left_over}
-            seat.promised = tuple(job_id for job_id in active_jobs if job_id in leased)
+            # No more than the leases are kept: whoever knows a key may come, many times over.
+            leased = await self._jobs.held_by(seat.key)
+            seat.left_over = {job.id: Lease(job.id, job.attempt) for job in leased}
+            seat.promised = tuple(job_id for job_id in active_jobs if job_id in seat.left_over)
         incumbent = self._seats.with_key(card.provider_pubkey)
         if incumbent is not None and incumbent.local:
             raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
@@ -182,7 +183,8 @@ class Admission:
                     if (held := former.held.get(job_id)) is not None:
                         former.drop(held)
                 await self._work.end_all(former)
-            for user_id in await self._trust.users_of(seat.key):
+            users = await self._trust.users_of(seat.key)
+            for user_id in users if not seat.left.is_set() else ():
                 self._seats.trust(seat, user_id)
             await self._work.look_up(seat)
             if seat.proven:
@@ -195,18 +197,21 @@ class Admission:
 
         Leases are taken over by a write, so that it comes after the last results of a former
         connection. What is left over was leased by a former process, which may not have known
-        whose key it was: that it is lost goes into no record.
+        whose key it was: that it is lost goes into no record. What becomes of the jobs of who has
+        been replaced meanwhile is for its successor to say.
         """
         with self._work.counted():
-            left_over, seat.left_over = seat.left_over, []
+            left_over, seat.left_over = seat.left_over, {}
             if seat.promised:
                 now = self._clock.now()
                 until = now + millis(self._limits.lease_seconds)
                 kept = await self._jobs.take_over(seat.key, seat.promised, now, until)
                 for job in kept if not seat.left.is_set() else ():
                     seat.hold(job)
-            for job in left_over:
-                if seat.holds(Lease(job.id, job.attempt)) is None:
+            for job in await self._jobs.held_by(seat.key) if left_over else ():
+                lease = Lease(job.id, job.attempt)
+                lost = left_over.get(job.id) == lease and seat.holds(lease) is None
+                if lost and not seat.left.is_set():
                     await self._work.try_again(job, WORKER_GONE, counts=False)
             self._proofs.shown(seat)
 

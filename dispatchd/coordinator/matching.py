@@ -168,8 +168,8 @@ class Matching:
 
         The job is handed over by setting the offer's assignment.
         """
-        fitting = (offer for offer in seat.offers if job_type in offer.job_types)
-        offer = next(fitting, None)
+        free = (offer for offer in seat.offers if not offer.assignment.done())
+        offer = next((offer for offer in free if job_type in offer.job_types), None)
         if offer is not None:
             self._bench.take(offer)
         return offer

@@ -52,7 +52,7 @@ class Proofs:
             return
         seat.proven = True
         seat.proving, seat.due = False, None
-        seat.left_over = []
+        seat.left_over = {}
         seat.settled.set()
         self._seats.stir()
         self._tell()

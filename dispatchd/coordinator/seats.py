@@ -88,8 +88,8 @@ class Seat:
         self.proven = local
         self.challenge = None if local or card.version is None else new_challenge()
         self.promised: tuple[str, ...] = ()
-        self.left_over: list[Job] = []
-        """What was leased to its key when it came."""
+        self.left_over: dict[str, Lease] = {}
+        """What was leased to its key when it came, by job."""
         self.proving = False
         """Whether its proof may come any moment."""
         self.due: Job | None = None

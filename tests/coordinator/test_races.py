@@ -9,7 +9,7 @@ import pytest
 
 from dispatchd.coordinator.intake import Order
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.core.job import JobStatus, JobType, Lane, Privacy, Tier
+from dispatchd.core.job import JobStatus, JobType, Lane, Lease, Privacy, Tier
 from dispatchd.core.limits import Limits
 from tests.coordinator.gate import breathe
 from tests.coordinator.world import World
@@ -172,6 +172,77 @@ async def test_a_pairing_made_while_the_worker_joins_counts(world: World) -> Non
     await joining
     assert peer.seat is not None
     assert peer.seat.can_do(Lane(JobType.TASK, "ann"))
+
+
+async def until_it_sits(world: World, key: str) -> None:
+    """Until a worker has the place of its key, and it is not known yet who trusts it."""
+    while "users_of" not in world.gate.waiting:
+        assert await world.gate.move(0)
+    assert world.parts.seats.with_key(key) is not None
+
+
+async def test_who_is_replaced_while_it_takes_its_place_counts_for_nobody(world: World) -> None:
+    peer = world.peers[0]
+    world.spawn(world.pair("ann", peer))
+    await world.rest()
+    world.spawn(world.join(peer, mentions=False))
+    await joined(world)
+    world.spawn(world.join(peer, mentions=False))
+    await until_it_sits(world, peer.key.public_hex)
+    seat = world.parts.seats.with_key(peer.key.public_hex)
+    assert seat is not None
+    assert seat.proven
+    world.spawn(world.parts.admission.leave(seat))
+    await world.rest()
+    world.spawn(world.submit(PRIVATE, "job", None))
+    await world.rest()
+    assert only_row(world)[0] == JobStatus.FAILED
+
+
+async def test_a_worker_that_connects_twice_at_once_keeps_its_jobs(world: World) -> None:
+    peer = world.peers[0]
+    await joined(world)
+    world.spawn(world.submit(TASK, "job", None))
+    await world.rest()
+    world.spawn(world.join(peer, mentions=True))
+    await until_it_sits(world, peer.key.public_hex)
+    world.spawn(world.join(peer, mentions=True))
+    await breathe()
+    await world.gate._let_happen(world.gate._reads)  # held_by
+    await world.gate._answer(world.gate._reads)
+    await world.rest()
+    assert only_row(world)[1:] == (1, 0)
+    assert list(peer.running) == ["job"]
+
+
+async def test_of_a_connection_that_waits_only_the_leases_of_its_key_are_kept(
+    world: World,
+) -> None:
+    """Whoever knows a key may open many, and the jobs may be long."""
+    await joined(world)
+    world.spawn(world.submit(TASK, "job", None))
+    await world.rest()
+    joining = asyncio.ensure_future(world.parts.admission.join(world.peers[0].card))
+    await world.rest()
+    assert (await joining).left_over == {"job": Lease("job", 1)}
+
+
+async def test_a_pairing_made_as_a_place_goes_is_made(world: World) -> None:
+    """The canary that it calls for waits for another place."""
+    peer = world.peers[0]
+    code = asyncio.ensure_future(world.parts.coordinator.create_code("ann"))
+    world.spawn(world.join(peer, mentions=False, prove=False))
+    await world.rest()
+    await world.pass_time(6, hop=1, alive=True)
+    pairing = asyncio.ensure_future(
+        world.parts.coordinator.claim_code(code.result().code, peer.key.public_hex, "::1")
+    )
+    await until_happened(world, "claim_code")
+    await world.gate._answer(world.gate._writes)
+    for claim in peer.claims:
+        claim.cancel()
+    await world.rest()
+    assert (await pairing).user_id == "ann"
 
 
 async def test_a_worker_heard_every_29_seconds_keeps_its_lease(world: World) -> None:
