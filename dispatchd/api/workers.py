@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _SEND_SECONDS = 10.0
 _CLOSE_SECONDS = 3.0
+_HOST_CHARS_MAX = 300
 
 
 class WorkerConnection:
@@ -239,7 +240,11 @@ class WorkerConnection:
                 # Its next frame may end a job that it has kept, and that must find its place.
                 await self._supplied.wait()
                 return
-            refusal = ErrorFrame("BAD_PROOF", "The signature does not prove this key here.")
+            place = f"{self._host!r:.{_HOST_CHARS_MAX}}"
+            text = (
+                f"The signature does not prove this key to {place}, the host of this coordinator."
+            )
+            refusal = ErrorFrame("BAD_PROOF", text)
         except StoreUnavailable as error:
             refusal = ErrorFrame(error.code.upper(), str(error))
         await self.send(refusal)

@@ -150,11 +150,17 @@ class Admission:
             await self.leave(former)
 
     async def _answers(self, incumbent: Seat, newcomer: Seat) -> bool:
-        """Asks the worker that sits for a sign of life, and waits for it."""
+        """Asks the worker that sits for a sign of life, and waits for it.
+
+        One that has not answered an earlier newcomer has no more time for that than it had.
+        """
         newcomer.turn.clear()
-        incumbent.unanswered = True
-        incumbent.asked.set()
-        await self._clock.wait(newcomer.turn, self._limits.answer_seconds)
+        now = self._clock.now()
+        if not incumbent.unanswered:
+            incumbent.unanswered = True
+            incumbent.answer_by = now + millis(self._limits.answer_seconds)
+            incumbent.asked.set()
+        await self._clock.wait(newcomer.turn, max(0, incumbent.answer_by - now) / 1000)
         return not (incumbent.unanswered or incumbent.left.is_set())
 
     async def _prove_or_go(self, seat: Seat) -> None:

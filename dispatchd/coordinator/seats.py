@@ -97,6 +97,7 @@ class Seat:
         self.asked = asyncio.Event()
         """Set where the worker is to be asked for a sign of life; whoever serves it asks."""
         self.unanswered = False
+        self.answer_by: Millis = 0
         self.turn = asyncio.Event()
         """Rings where it waits for the place of another connection, and something has changed."""
 

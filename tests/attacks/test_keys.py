@@ -1,9 +1,11 @@
 """Posing as a worker, through real sockets: before, during and after its own connection."""
 
 import asyncio
+import json
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from tests.support.keyholders import (
     unpair,
 )
 from tests.support.node import Node, running_node
+from tests.support.raw import UPGRADE, frame, raw
 
 PROMPT_ONLY = ("LLM_INFER",)
 Newcomer = dict[str, Any]
@@ -362,6 +365,21 @@ async def test_the_place_of_a_connection_that_is_dead_is_free_after_5_seconds(
             assert not (await card(node, old.pubkey))["proven"]
 
 
+async def test_newcomers_one_after_the_other_do_not_keep_a_dead_connection_alive(
+    node: Node,
+) -> None:
+    async with AsyncExitStack() as newcomers, bare_connection(node) as old:
+        await old.prove(await old.register("TASK", **OURS))
+        await node.commit(SUMMARIZE)
+        await old.expect("job_assign")
+        for _ in range(3):
+            last = await newcomers.enter_async_context(impostor(node, old.pubkey))
+            await last.register("TASK", **OURS)
+            assert await beat(last) == []
+            node.clock.advance(2)
+        assert (await last.expect("job_assign"))["privacy_class"] == "PUBLIC"
+
+
 async def test_a_newcomer_that_proves_takes_place_and_leases_at_once(
     node: Node, proven: ForeignWorker
 ) -> None:
@@ -459,9 +477,12 @@ async def test_only_who_holds_the_key_has_a_record(node: Node, worker: ForeignWo
 # Proofs that prove nothing
 
 
-async def refused(worker: ForeignWorker) -> None:
-    assert (await worker.expect("error"))["code"] == "BAD_PROOF"
+async def refused(worker: ForeignWorker) -> str:
+    """Why a worker's proof is none; its connection is closed then."""
+    error = await worker.expect("error")
+    assert error["code"] == "BAD_PROOF"
     assert await worker.closed() == 1008
+    return str(error["message"])
 
 
 async def test_a_proof_is_good_for_one_connection(node: Node, proven: ForeignWorker) -> None:
@@ -482,7 +503,7 @@ async def test_a_proof_is_good_for_one_coordinator(
         async with foreign_worker(node.http, node.url, host="proxy.example.org") as worker:
             ack = await worker.register("TASK", **OURS)
             await worker.prove(ack, "another.example.org")
-            await refused(worker)
+            assert repr(public_host or "proxy.example.org") in await refused(worker)
         async with foreign_worker(node.http, node.url, host="proxy.example.org") as worker:
             ack = await worker.register("TASK", **OURS)
             await worker.prove(ack, public_host)
@@ -499,6 +520,19 @@ async def test_what_is_no_signature_closes_only_its_own_connection(
         await other.send(type="prove", signature=signature)
         await refused(other)
     assert await beat(worker) == []
+
+
+async def test_a_host_that_is_no_text_is_no_host_of_ours(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    introduction = {"type": "register", "provider_pubkey": "ab" * 32, "provider_type": "DESKTOP"}
+    register = introduction | {"capabilities": ["TASK"]} | OURS
+    async with raw(node.url) as thief:
+        await thief.send(UPGRADE.replace(b"Host: x", b"Host: \xff"))
+        for message in (register, {"type": "prove", "signature": "AAAA"}):
+            await thief.send(frame(json.dumps(message).encode()))
+        assert b"BAD_PROOF" in await thief.rest()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_a_proof_that_nobody_asked_for_changes_nothing(
