@@ -14,7 +14,7 @@ import msgspec
 import platformdirs
 from msgspec import Struct
 
-from dispatchd.core.address import EVERYWHERE, host_of, http_address
+from dispatchd.core.address import EVERYWHERE, http_address
 from dispatchd.core.card import ProviderType
 from dispatchd.core.errors import Unusable
 from dispatchd.core.job import JobType
@@ -358,7 +358,8 @@ class NetworkConfig(Struct, frozen=True, kw_only=True):
     network: Network
     port: int
     database: Path
-    public_host: str | None
+    public_url: str | None
+    """Where workers reach it; None where each connection says it."""
     payments: PaymentConfig | None
     store: str | None = None
     """A shared database instead of the file, beside which the coordinator's key lies anyway."""
@@ -432,8 +433,7 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
     if values["db"] and len(networks) > 1:
         raise Unusable("--db is for one network; with several, use --data-dir.")
     ports += [network.port for network in networks[len(ports) :]]
-    hosts: list[str | None] = [_public_host(url) for url in values["public_url"]]
-    hosts += [None for _ in networks[len(hosts) :]]
+    addresses = [_public_url(url) for url in values["public_url"]]
     if len({port for port in ports if port}) < len([port for port in ports if port]):
         raise Unusable("Two networks cannot share a port; give --port once for each.")
     return tuple(
@@ -441,15 +441,15 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
             network=network,
             port=port,
             database=Path(values["db"] or data_dir / f"{network.name}.sqlite3").expanduser(),
-            public_host=host,
+            public_url=address,
             payments=payments,
             store=store,
             advertise=None if advertise is None else _url(advertise),
         )
-        for network, port, host, payments, store, advertise in zip(
+        for network, port, address, payments, store, advertise in zip(
             networks,
             ports,
-            hosts,
+            _one_each(addresses, networks),
             _payments(values, networks),
             _stores(values, networks),
             _one_each(values["advertise"], networks),
@@ -458,11 +458,11 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
     )
 
 
-def _public_host(url: str) -> str:
-    """What workers that come by that address write into `Host`; raises `Unusable`."""
+def _public_url(url: str) -> str:
+    """An address at which workers come; raises `Unusable`."""
     if (address := http_address(url)) is None:
         raise Unusable(f"--public-url {url!r} is no address; use e.g. https://dispatch.example.org")
-    return host_of(address)
+    return address
 
 
 def _stores(values: Mapping[str, Any], networks: list[Network]) -> list[str | None]:

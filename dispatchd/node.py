@@ -35,7 +35,7 @@ from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import Work
-from dispatchd.core.address import url_here
+from dispatchd.core.address import host_of, url_here
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.core.job import JobType
@@ -370,7 +370,7 @@ async def _branch(
             config.limits,
             market,
             KeyRules(required=config.require_keys, open=config.testnet and not config.require_keys),
-            network.public_host,
+            None if network.public_url is None else host_of(network.public_url),
             Instruments(metrics.text) if crew is None else Instruments(metrics.text, crew.states),
         )
         async with (

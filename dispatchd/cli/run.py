@@ -50,12 +50,13 @@ def announce(running: Running) -> None:
             f"  receipts  chained under {served.coordinator_key}",
             *_payment_lines(served.notice),
         ]
+    entrance = running.networks[0].config.public_url or f"http://THIS_MACHINE:{first_port}"
     lines += [
         *_worker_lines(running),
         *_exposure(config, [served.port for served in running.networks]),
         "Try it:",
         *_try_it(running, url),
-        f"Join from elsewhere: dispatchd worker --coordinator http://THIS_MACHINE:{first_port}",
+        f"Join from elsewhere: dispatchd worker --coordinator {entrance}",
     ]
     click.echo("\n".join(lines))
 

@@ -56,7 +56,7 @@ class Dialler:
         return self._urls[0].with_scheme(_WEBSOCKET[self._urls[0].scheme])
 
     def settled(self) -> None:
-        """The coordinator has taken us on, so the next pause is a short one again."""
+        """The coordinator works with us, so the next pause is a short one again."""
         self._failures = 0
 
     async def pause(self, reason: str) -> None:

@@ -23,6 +23,7 @@ from dispatchd.wire.messages import (
     CoordinatorMessage,
     ErrorFrame,
     Heartbeat,
+    HeartbeatAck,
     JobAssign,
     JobCancel,
     JobComplete,
@@ -200,7 +201,6 @@ class RemoteCoordinator:
         for job_id in self._leases.keys() - kept:
             self._lose(job_id)
         self._unclaimed = [a for a in self._unclaimed if a.lease.job_id in kept]
-        self._dialler.settled()
         self._registered.set()
         log.info("connected; waiting for jobs (worker %s)", ack.worker_id)
 
@@ -213,7 +213,10 @@ class RemoteCoordinator:
 
     async def _handle(self, message: CoordinatorMessage | None) -> None:
         match message:
+            case HeartbeatAck():
+                self._dialler.settled()
             case JobAssign():
+                self._dialler.settled()
                 await self._assigned(message)
             case JobCancel(job_id=job_id, attempt=attempt):
                 lease = self._leases.get(job_id)

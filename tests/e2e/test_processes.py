@@ -114,6 +114,7 @@ def test_private_jobs_go_to_a_paired_worker_alone(machines: Machines) -> None:
 
 def test_workers_prove_their_keys_to_the_public_address(machines: Machines) -> None:
     with machines.coordinator("--public-url", "https://dispatch.example.org") as node:
+        node.out.wait_for("dispatchd worker --coordinator https://dispatch.example.org\n")
         with machines.worker(node.url()) as worker:
             worker.err.wait_for("BAD_PROOF")
         assert Client(node.url()).json("GET", "/v1/workers")[1] == {"workers": []}

@@ -10,8 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from nacl.signing import VerifyKey
 
+from dispatchd.core.clock import SystemClock
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
+from dispatchd.worker.remote import HEARTBEAT_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.executors import Gated, Instant
 from tests.support.foreign import foreign_worker
@@ -154,6 +156,53 @@ async def test_a_challenge_is_answered_and_nothing_else_is_signed(challenge: str
         key_of_worker.verify(text.encode(), base64.b64decode(signature))
     else:
         assert proofs == []
+
+
+class Pauses(SystemClock):
+    """A clock on which a worker's pauses take no time, and its heartbeats never come."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.four = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == HEARTBEAT_SECONDS:
+            await asyncio.Event().wait()
+        self.seconds.append(seconds)
+        if len(self.seconds) == 4:
+            self.four.set()
+            await asyncio.Event().wait()
+
+
+async def test_a_worker_that_is_turned_away_after_its_proof_comes_again_ever_later() -> None:
+    """Unless the coordinator has begun to work with it, as on the second connection here."""
+    connections = 0
+
+    async def coordinate(request: web.Request) -> web.WebSocketResponse:
+        nonlocal connections
+        connections += 1
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive_json()
+        ack = {"type": "register_ack", "status": "ok", "worker_id": "w", "challenge": "ab" * 32}
+        await socket.send_json(ack)
+        await socket.receive_json()
+        if connections == 2:
+            await socket.send_json({"type": "heartbeat_ack", "status": "ok"})
+        await socket.send_json({"type": "error", "code": "BAD_PROOF", "message": "no"})
+        await socket.close()
+        return socket
+
+    app, clock = web.Application(), Pauses()
+    app.router.add_get("/", coordinate)
+    async with (
+        TestServer(app) as server,
+        our_worker(str(server.make_url("/")), {JobType.TASK: Instant({})}, clock=clock),
+        asyncio.timeout(PATIENCE_SECONDS),
+    ):
+        await clock.four.wait()
+    bounds = zip(clock.seconds, (0.5, 0.5, 1, 2), strict=True)
+    assert all(0.8 * pause <= seconds <= 1.2 * pause for seconds, pause in bounds)
 
 
 async def test_a_worker_whose_key_sits_elsewhere_now_is_told(node: Node) -> None:
