@@ -433,8 +433,7 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
     if values["db"] and len(networks) > 1:
         raise Unusable("--db is for one network; with several, use --data-dir.")
     ports += [network.port for network in networks[len(ports) :]]
-    addresses: list[str | None] = [_public_url(url) for url in values["public_url"]]
-    addresses += [None for _ in networks[len(addresses) :]]
+    addresses = [_public_url(url) for url in values["public_url"]]
     if len({port for port in ports if port}) < len([port for port in ports if port]):
         raise Unusable("Two networks cannot share a port; give --port once for each.")
     return tuple(
@@ -450,7 +449,7 @@ def _networks(values: Mapping[str, Any], data_dir: Path) -> tuple[NetworkConfig,
         for network, port, address, payments, store, advertise in zip(
             networks,
             ports,
-            addresses,
+            _one_each(addresses, networks),
             _payments(values, networks),
             _stores(values, networks),
             _one_each(values["advertise"], networks),

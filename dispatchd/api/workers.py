@@ -324,7 +324,10 @@ class WorkerRoutes:
         socket = web.WebSocketResponse(
             max_msg_size=self._limits.frame_bytes_max, timeout=2.0, autoping=False
         )
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            return web.Response()  # its peer has hung up, and nobody reads this
         connection = WorkerConnection(
             socket,
             request.transport,

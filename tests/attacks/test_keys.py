@@ -203,6 +203,19 @@ async def test_a_canary_comes_only_where_somebody_needs_the_proof(
     assert await live(node, 200, worker, proven) == []
 
 
+async def test_a_canary_that_nobody_needs_any_more_is_not_given(
+    node: Node, worker: ForeignWorker
+) -> None:
+    running = await node.commit(SUMMARIZE)
+    await worker.expect("job_assign")
+    await pair(node, "alice", worker.pubkey)
+    await unpair(node, "alice", worker.pubkey)
+    await worker.send(type="job_reject", job_id=running, reason="no")
+    assert await beat(worker) == []
+    await pair(node, "alice", worker.pubkey)
+    assert await worker.pass_canary() != running
+
+
 async def test_an_unanswered_canary_is_given_up_and_tried_again_later(
     node: Node, worker: ForeignWorker
 ) -> None:

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from nacl.signing import SigningKey
 
 from tests.support.foreign import RECEIPT_FIELDS, ForeignWorker, foreign_worker
@@ -32,6 +35,23 @@ async def assigned(node: Node, worker: ForeignWorker, **fields: Any) -> str:
 async def workers_online(node: Node) -> int:
     async with node.http.get(f"{node.url}/v1/health") as reply:
         return int((await reply.json())["workers_online"])
+
+
+async def test_who_hangs_up_before_it_is_greeted_leaves_no_trace(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    greet = web.WebSocketResponse.prepare
+
+    async def hung_up(self: web.WebSocketResponse, request: web.BaseRequest) -> Any:
+        assert request.transport is not None
+        request.transport.abort()
+        return await greet(self, request)
+
+    monkeypatch.setattr(web.WebSocketResponse, "prepare", hung_up)
+    with pytest.raises(aiohttp.ClientError):
+        await node.http.ws_connect(node.url)
+    assert await workers_online(node) == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 async def test_registers_beats_and_is_counted(node: Node, worker: ForeignWorker) -> None:
