@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.e2e.client import USER, Client
 from tests.support.browser import NOT_LOCAL, Visit, chromium, needs_chromium, visit
 from tests.support.machines import Machines
+from tests.support.process import dispatchd
 
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]
 
@@ -70,6 +72,14 @@ def visitor(browser: Any, node: str) -> Iterator[Visit]:
 
 def task(text: str, kind: str = "classify") -> dict[str, Any]:
     return {"job_type": "TASK", "task_type": kind, "input": text}
+
+
+def paid_job(url: str, home: Path) -> str:
+    """The id of a job that one of the node's own wallets has paid for."""
+    arguments = ("submit", "task", "classify", "Good.", "--pay", "1", "--no-wait")
+    with dispatchd(*arguments, "--coordinator", url, home=home) as process:
+        assert process.popen.wait(30) == 0
+        return process.out.wait_for(r"\S+\n")[0].strip()
 
 
 def done(node: str, payload: dict[str, Any], user_id: str = USER) -> dict[str, Any]:
@@ -238,7 +248,7 @@ def test_a_pairing_code_and_the_command_that_uses_it(visitor: Visit, node: str) 
     assert page.get_attribute(".qr svg", "aria-label") == f"QR code: {command}"
 
 
-def test_money_that_is_simulated(browser: Any, machines: Machines) -> None:
+def test_money_that_is_simulated(browser: Any, machines: Machines, tmp_path: Path) -> None:
     with (
         machines.run("--payments", "simulated", data="shop") as shop,
         visit(browser, shop.url()) as visitor,
@@ -252,6 +262,12 @@ def test_money_that_is_simulated(browser: Any, machines: Machines) -> None:
         before = page.inner_text("li:has(button) .num >> nth=0")
         page.click("text=Give play money")
         page.wait_for_function(OTHER, arg=before)
+        paid = [paid_job(shop.url(), tmp_path) for _ in range(3)]
+        page.wait_for_function(
+            "(ids) => [...document.querySelectorAll('a.line')].map((each) => each.hash).join()"
+            " === ids.map((id) => `#job/${id}`).join()",
+            arg=paid[::-1],
+        )
         visitor.check()
 
 
