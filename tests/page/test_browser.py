@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.client import USER, Client
 from tests.support.browser import NOT_LOCAL, Visit, chromium, needs_chromium, visit
 from tests.support.machines import Machines
-from tests.support.process import dispatchd
+from tests.support.process import dispatchd, free_port
 
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]
 
@@ -187,6 +187,23 @@ def test_what_was_done_in_the_last_minute_is_soon_over(browser: Any, node: str) 
         page.clock.fast_forward(70_000)
         page.wait_for_function(LATELY, arg=True)
         visitor.check()
+
+
+def test_a_job_is_followed_across_a_restart_of_the_node(browser: Any, machines: Machines) -> None:
+    port = ("--port", str(free_port()))
+    with machines.run("--no-worker", *port, data="again") as first:
+        url = first.url()
+        job_id = Client(url).commit(task("It works well."))
+        with visit(browser, url) as visitor:
+            page = visitor.to(f"job/{job_id}")
+            page.wait_for_selector("text=No worker is connected")
+            first.stop(signal.SIGKILL)
+            page.wait_for_selector("#link[data-state=lost]")
+            with machines.run(*port, data="again") as second:
+                second.url()
+                page.wait_for_selector(HOLDS, timeout=60_000)
+                assert page.inner_text(".row .pill") == "completed"
+                visitor.check()
 
 
 def test_a_waiting_job_says_who_has_come_since(browser: Any, machines: Machines) -> None:
