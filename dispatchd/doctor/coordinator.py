@@ -25,6 +25,11 @@ def reachable(url: str) -> Finding:
         problems = health.get("problems")
         said = "; ".join(map(str, problems)) if isinstance(problems, list) else "it does not say"
         return warning(f"{url} is degraded: {said}", "See to that on its machine")
+    if not isinstance(health.get("network"), str):
+        return failure(
+            f"What answers at {url} is no coordinator: its /v1/health names no network",
+            "Correct the address, or update what runs there",
+        )
     online = health.get("workers_online", "an unknown number of")
     return ok(f"{url} answers for {health.get('network')}, {online} workers are online")
 

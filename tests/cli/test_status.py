@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,23 @@ def test_a_coordinator_that_has_no_such_route(invoke: Invoke, url: str) -> None:
 def test_nobody_there(invoke: Invoke) -> None:
     result = invoke("status", COORDINATOR_URL="http://127.0.0.1:1")
     assert result.exit_code == 3
+
+
+@pytest.mark.parametrize("said", [{}, {"now": {}}, {"timestamp": "noon"}], ids=str)
+def test_what_is_no_coordinator_of_ours(invoke: Invoke, said: dict[str, object]) -> None:
+    body = json.dumps(said).encode()
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = invoke("status", COORDINATOR_URL=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert result.exit_code == 3
+    assert "does not show its network" in result.output

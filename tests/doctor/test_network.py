@@ -64,9 +64,10 @@ async def test_an_address_that_is_none() -> None:
     assert finding.state == "failure"
 
 
-async def test_the_time_of_what_is_no_coordinator(stranger: str) -> None:
-    finding = await found(coordinator.clock, stranger)
-    assert (finding.state, bool(finding.remedy)) == ("failure", True)
+async def test_what_is_no_coordinator(stranger: str) -> None:
+    for look in (coordinator.reachable, coordinator.clock):
+        finding = await found(look, stranger)
+        assert (finding.state, bool(finding.remedy)) == ("failure", True)
 
 
 async def test_a_coordinator_that_is_well_and_one_that_is_degraded(

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.e2e.client import USER, Client
 from tests.support.browser import NOT_LOCAL, Visit, chromium, needs_chromium, visit
 from tests.support.machines import Machines
+from tests.support.process import dispatchd, free_port
 
 pytestmark = [needs_chromium, pytest.mark.xdist_group("chromium")]
 
@@ -70,6 +72,14 @@ def visitor(browser: Any, node: str) -> Iterator[Visit]:
 
 def task(text: str, kind: str = "classify") -> dict[str, Any]:
     return {"job_type": "TASK", "task_type": kind, "input": text}
+
+
+def paid_job(url: str, home: Path) -> str:
+    """The id of a job that one of the node's own wallets has paid for."""
+    arguments = ("submit", "task", "classify", "Good.", "--pay", "1", "--no-wait")
+    with dispatchd(*arguments, "--coordinator", url, home=home) as process:
+        assert process.popen.wait(30) == 0
+        return process.out.wait_for(r"\S+\n")[0].strip()
 
 
 def done(node: str, payload: dict[str, Any], user_id: str = USER) -> dict[str, Any]:
@@ -179,6 +189,23 @@ def test_what_was_done_in_the_last_minute_is_soon_over(browser: Any, node: str) 
         visitor.check()
 
 
+def test_a_job_is_followed_across_a_restart_of_the_node(browser: Any, machines: Machines) -> None:
+    port = ("--port", str(free_port()))
+    with machines.run("--no-worker", *port, data="again") as first:
+        url = first.url()
+        job_id = Client(url).commit(task("It works well."))
+        with visit(browser, url) as visitor:
+            page = visitor.to(f"job/{job_id}")
+            page.wait_for_selector("text=No worker is connected")
+            first.stop(signal.SIGKILL)
+            page.wait_for_selector("#link[data-state=lost]")
+            with machines.run(*port, data="again") as second:
+                second.url()
+                page.wait_for_selector(HOLDS, timeout=60_000)
+                assert page.inner_text(".row .pill") == "completed"
+                visitor.check()
+
+
 def test_a_waiting_job_says_who_has_come_since(browser: Any, machines: Machines) -> None:
     with (
         machines.run("--no-worker", data="waiting") as lonely,
@@ -238,7 +265,7 @@ def test_a_pairing_code_and_the_command_that_uses_it(visitor: Visit, node: str) 
     assert page.get_attribute(".qr svg", "aria-label") == f"QR code: {command}"
 
 
-def test_money_that_is_simulated(browser: Any, machines: Machines) -> None:
+def test_money_that_is_simulated(browser: Any, machines: Machines, tmp_path: Path) -> None:
     with (
         machines.run("--payments", "simulated", data="shop") as shop,
         visit(browser, shop.url()) as visitor,
@@ -252,6 +279,12 @@ def test_money_that_is_simulated(browser: Any, machines: Machines) -> None:
         before = page.inner_text("li:has(button) .num >> nth=0")
         page.click("text=Give play money")
         page.wait_for_function(OTHER, arg=before)
+        paid = [paid_job(shop.url(), tmp_path) for _ in range(3)]
+        page.wait_for_function(
+            "(ids) => [...document.querySelectorAll('a.line')].map((each) => each.hash).join()"
+            " === ids.map((id) => `#job/${id}`).join()",
+            arg=paid[::-1],
+        )
         visitor.check()
 
 

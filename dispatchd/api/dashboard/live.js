@@ -104,4 +104,4 @@ export function latest(state, most) {
   return [...state.jobs.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)).slice(0, most);
 }
 
-const pause = (millis) => new Promise((done) => setTimeout(done, millis));
+export const pause = (millis) => new Promise((done) => setTimeout(done, millis));

@@ -1,11 +1,14 @@
 // One job: its life as a timeline, its result as it comes, its receipt, and why it waits.
 
+import { Refused } from "../api.js";
 import { el, keyed, write } from "../dom.js";
 import { duration, short } from "../format.js";
+import { pause } from "../live.js";
 import { kindOf, pill, setPill, WORDS } from "../status.js";
 import { verdict } from "../verdict.js";
 
 const ENDED = new Set(["completed", "failed"]);
+const AGAIN_MILLIS = 1000;
 const EXPLAIN_MILLIS = 2000;
 const RULES = {
   not_capable: "cannot do this kind of job",
@@ -90,14 +93,32 @@ export function jobView({ api, go }) {
     receipt.replaceChildren(el("div", { class: "row between" }, el("h3", {}, "Receipt"), open), await verdict(bundle), el("details", {}, el("summary", {}, "The bundle"), el("pre", {}, JSON.stringify(JSON.parse(bundle), null, 2))));
   }
 
+  /** Until the job has ended, or will never be shown; a connection that breaks is made again. */
   async function follow(signal) {
     await timeline();
+    for (;;) {
+      try {
+        if (await heardAll(signal)) return;
+      } catch (error) {
+        if (signal.aborted || error instanceof Refused) throw error;
+      }
+      await pause(AGAIN_MILLIS);
+      if (signal.aborted) return;
+    }
+  }
+
+  /** Whether the events came to the job's end; the first one has all the text so far. */
+  async function heardAll(signal) {
+    write(output, "");
+    let whole = false;
     for await (const event of api.events(`/v1/jobs/${id}/events`, signal)) {
       if (event.kind === "delta") output.append(JSON.parse(event.text).delta);
       else if (event.kind === "status" && JSON.parse(event.text).status === "pending") write(output, "");
       else if (event.kind === "done") await end(event.text);
       if (event.kind !== "delta") await timeline();
+      whole ||= event.kind === "done";
     }
+    return whole;
   }
 
   return {

@@ -5,6 +5,7 @@ import { dollars, plural, short } from "../format.js";
 import { pill, setPill } from "../status.js";
 
 const PAID_SHOWN = 30;
+const AGAIN_MILLIS = 2000;
 const OFFERS = [["LLM_INFER", "FAST"], ["LLM_INFER", "CHEAP"], ["TASK", "FAST"], ["TASK", "CHEAP"]];
 const RESERVED = new Set(["verifying", "authorized", "capturing"]);
 
@@ -19,9 +20,10 @@ export function moneyView({ api, live }) {
   const said = el("p", { role: "status" });
   const form = el("form", { class: "form" }, field("Address", address), field("Dollars", amount), el("div", { class: "row" }, el("button", { class: "primary" }, "Give play money")), said);
   const simulated = el("div", {}, el("h3", {}, "Balances (simulated money)"), balances, el("h3", {}, "Faucet"), form);
-  const node = el("section", {}, el("h2", {}, "Money"), el("p", { class: "lead" }, "A payment is authorised at commit and captured when the job has completed, so that a job that fails costs nothing. On Solana money moves at commit; what a failed job has cost is then due back."), sums, el("div", { class: "two" }, el("div", {}, el("h3", {}, "Latest paid jobs"), noJobs, jobs, el("h3", {}, "Prices"), prices), simulated));
+  const node = el("section", {}, el("h2", {}, "Money"), el("p", { class: "lead" }, "A payment is authorised at commit and captured when the job has completed, so that a job that fails costs nothing. On Solana money moves at commit; what a failed job has cost is then due back."), el("p", { class: "dim" }, `Of the latest paid jobs, ${PAID_SHOWN} at most:`), sums, el("div", { class: "two" }, el("div", {}, el("h3", {}, "Latest paid jobs"), noJobs, jobs, el("h3", {}, "Prices"), prices), simulated));
   const payments = new Map();
   let asked = null;
+  let lookedAt = 0;
 
   async function lookAtBalances() {
     if (simulated.hidden) return;
@@ -49,7 +51,7 @@ export function moneyView({ api, live }) {
       if (payment) payments.set(job.id, { ...payment, id: job.id, steps: settled(payment) ? job.steps.length : -1 });
     }
     for (const id of payments.keys()) if (!paid.some((job) => job.id === id)) payments.delete(id);
-    const shown = [...payments.values()];
+    const shown = paid.flatMap((job) => payments.get(job.id) ?? []);
     noJobs.hidden = shown.length > 0;
     keyed(jobs, shown, (each) => each.id, paidRow, updatePaidRow);
     keyed(sums, totals(shown), ([name]) => name, () => el("div", { class: "figure" }, el("dt"), el("dd")), (row, [name, count, text]) => {
@@ -79,6 +81,7 @@ export function moneyView({ api, live }) {
   };
   return {
     node,
+    ticks: true,
     async show() {
       asked = null;
       await attempt(lookAtPrices);
@@ -87,8 +90,11 @@ export function moneyView({ api, live }) {
       simulated.hidden = state.about.payments !== "simulated";
       const paid = [...state.jobs.values()].filter((job) => job.paid).slice(-PAID_SHOWN).reverse();
       const wanted = paid.map((job) => `${job.id}${job.steps.length}`).join();
-      if (wanted === asked) return;
+      // How a payment ends is no step of its job.
+      const open = [...payments.values()].some((payment) => !settled(payment));
+      if (wanted === asked && !(open && performance.now() - lookedAt > AGAIN_MILLIS)) return;
       asked = wanted;
+      lookedAt = performance.now();
       attempt(() => lookAtJobs(paid));
     },
   };

@@ -96,6 +96,7 @@ export function tryView({ api, live, go }) {
     receipt.replaceChildren();
     setPill(status, "committed");
     progress.replaceChildren(el("a", { href: `#job/${id}` }, id));
+    let whole = false;
     for await (const event of api.events(`/v1/jobs/${id}/events`, signal)) {
       if (event.kind === "delta") output.append(JSON.parse(event.text).delta);
       if (event.kind === "status") {
@@ -103,7 +104,9 @@ export function tryView({ api, live, go }) {
         if (status.dataset.status === "pending") write(output, "");
       }
       if (event.kind === "done") await end(id, JSON.parse(event.text), performance.now() - started);
+      whole ||= event.kind === "done";
     }
+    if (!whole) throw new Error("The connection was lost. The job goes on: open it by its id");
   }
 
   async function end(id, job, millis) {
