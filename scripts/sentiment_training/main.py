@@ -30,14 +30,16 @@ def main() -> None:
     dev = labelled(options.data, "dev")
     if options.leave_out_film:
         rows, dev = ([row for row in part if not might_be_film(row.text)] for part in (rows, dev))
-    mixture = Mixture(rows + facts(options.data), random.Random(options.seed))
+    chance = random.Random(options.seed)
+    mixture = Mixture(rows + facts(options.data), chance)
     net, tokenizer = _begun(options, mixture)
     _say(f"{len(mixture.rows)} texts, {time.monotonic() - started:.0f} s")
-    for news in training.epochs(net, tokenizer, mixture, options.epochs, options.rate):
-        right = training.accuracy(net, tokenizer, dev)
+    work = training.Training(net, tokenizer, chance)
+    for news in work.epochs(mixture, options.epochs, options.rate):
+        right = training.accuracy(work.average, tokenizer, dev)
         _say(f"{news}, dev {right:.4f}, {time.monotonic() - started:.0f} s")
-    temperature = training.temperature(net, tokenizer, dev)
-    export.write(options.out, network.weights(net), tokenizer, temperature)
+    temperature = training.temperature(work.average, tokenizer, dev)
+    export.write(options.out, network.weights(work.average), tokenizer, temperature)
     seconds, cpu = time.monotonic() - started, time.process_time()
     _say(f"temperature {temperature:.3f}, {seconds:.0f} s, of which {cpu:.0f} s at work")
 
