@@ -124,13 +124,21 @@ def counted(shown: dict[str, Any]) -> dict[str, int]:
     return {name: count for name, count in shown["record"].items() if count}
 
 
+async def until_counted(node: Node, pubkey: str) -> dict[str, Any]:
+    """What a worker's record holds, once it holds anything."""
+    async with asyncio.timeout(10):
+        while not (found := counted(await card(node, pubkey))):
+            await asyncio.sleep(0.005)
+    return found
+
+
 async def test_the_signature_counts_and_not_the_answer(node: Node, worker: ForeignWorker) -> None:
     await pair(node, "alice", worker.pubkey)
     canary = await worker.expect("job_assign")
     await worker.complete(canary["job_id"], '{"error":"I cannot count"}')
     await beat(worker)
     assert (await commit_private(node))[0] == 201
-    assert counted(await card(node, worker.pubkey)) == {"canaries_failed": 1}
+    assert await until_counted(node, worker.pubkey) == {"canaries_failed": 1}
 
 
 async def test_a_canary_that_cannot_be_counted_is_a_proof_all_the_same(
@@ -188,6 +196,7 @@ async def test_nobody_else_ever_sees_a_canary(
         assert counted(shown) == ({"canaries_failed": 1} if answered else {})
         await worker.complete(canary["job_id"], '{"summary":"","word_count":-1}')
         await beat(worker)
+        assert await until_counted(node, worker.pubkey) == {"canaries_failed": 1}
     with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (0,)
 
