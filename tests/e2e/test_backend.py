@@ -68,6 +68,8 @@ def check(url: str, behind: str) -> None:
     assert told[-1][0] == "done"
     assert "".join(pieces) == job["result"]["text"]
     assert job["receipt"]["verified"]
+    (worker,) = client.json("GET", "/v1/workers")[1]["workers"]
+    assert (worker["models"], worker["device"]) == ([MODEL], "backend")
     there = Client(behind)
     alone = there.until(there.commit(LLM), "completed")["result"]
     del alone["determinism"]  # which is nothing that can be promised of somebody else's server

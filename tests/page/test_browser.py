@@ -173,7 +173,7 @@ def test_the_same_job_by_the_commands_that_are_shown(visitor: Visit, node: str) 
     page.click("#key summary")
     page.fill("#api-key", "some key")
     page.press("#api-key", "Enter")
-    page.wait_for_function("document.querySelector('.copyable').textContent.includes('Bearer')")
+    page.wait_for_selector(".copyable >> text=Bearer")
     assert "$DISPATCHD_API_KEY" in page.inner_text(".copyable >> nth=0")
     compile(page.inner_text(".copyable code >> nth=1"), "shown", "exec")
 
