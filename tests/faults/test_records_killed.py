@@ -32,6 +32,8 @@ async def test_a_suspension_outlives_the_node(tmp_path: Path) -> None:
         await asyncio.to_thread(process.url)
         async with session() as http, foreign_worker(http, machine.url, LIAR) as liar:
             await liar.register()
+            await offer(http, machine.url, order())
+            await liar.complete((await liar.expect("job_assign"))["job_id"])  # proves its key
             for _ in range(2):
                 _, answer, _ = await offer(http, machine.url, order())
                 lied.append(answer["job_id"])

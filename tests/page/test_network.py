@@ -206,6 +206,7 @@ async def test_private_jobs_are_shown_to_their_user_alone(node: Node) -> None:
         claim = {"pairing_code": code, "provider_pubkey": worker.pubkey}
         async with node.http.post(f"{node.url}/v1/trust/claim", json=claim) as reply:
             assert reply.status == 200
+        await worker.pass_canary()
         body = {"job_type": "TASK", "user_id": "ann", "privacy_class": "PRIVATE", "payload": TASK}
         headers = {"Authorization": f"Bearer {ann}"}
         url = f"{node.url}/v1/jobs/commit/cheap"
