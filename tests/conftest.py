@@ -1,6 +1,7 @@
 """Fixtures that several folders of tests share."""
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
@@ -12,6 +13,12 @@ from tests.support.node import Node, running_node
 from tests.support.postgres import Server, programs, running_server
 
 _RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs ignore SIGINT, and so would the programs that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

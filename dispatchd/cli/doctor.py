@@ -28,9 +28,9 @@ _STATE_WIDTH, _NAME_WIDTH = 9, 24
 @with_json
 @click.pass_context
 def doctor(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
-    """Look at this machine, at what a node would use, and at the way of a job.
+    """Find out what is wrong here, and what to do about it.
 
-    Without --coordinator the job is done by a node that is started for it and leaves nothing
+    It looks at this machine, at what a node would use, and at the way of a job. Without --coordinator the job is done by a node that is started for it and leaves nothing
     behind. The exit code is 1 where something failed.
 
     Example: dispatchd doctor --coordinator http://192.168.1.20:4010

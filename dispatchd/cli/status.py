@@ -87,7 +87,9 @@ class _Glance(Struct, frozen=True):
 @click.option("--watch", is_flag=True, help="Show it again every second, until interrupted.")
 @with_coordinator
 def status(url: str, *, watch: bool, as_json: bool) -> None:
-    """Show the network at a glance: jobs, workers, the last fifteen minutes.
+    """Show the network at a glance, once or live.
+
+    Jobs, workers and the last fifteen minutes.
 
     Example: dispatchd status --watch
     """
