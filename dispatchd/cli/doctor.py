@@ -30,8 +30,9 @@ _STATE_WIDTH, _NAME_WIDTH = 9, 24
 def doctor(ctx: click.Context, /, *, as_json: bool, **values: Any) -> None:
     """Find out what is wrong here, and what to do about it.
 
-    It looks at this machine, at what a node would use, and at the way of a job. Without --coordinator the job is done by a node that is started for it and leaves nothing
-    behind. The exit code is 1 where something failed.
+    It looks at this machine, at what a node would use, and at the way of a job. Without
+    --coordinator the job is done by a node that is started for it and leaves nothing behind. The
+    exit code is 1 where something failed.
 
     Example: dispatchd doctor --coordinator http://192.168.1.20:4010
     """
