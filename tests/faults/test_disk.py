@@ -319,6 +319,7 @@ async def test_a_registration_that_cannot_be_stored_seats_nobody(
             await worker_count(node, 0 if ack["status"] == "error" else 1)
         ack = await newcomer.register(version="0", active_jobs=[job_id])
         assert (ack["status"], ack["resumed"]) == ("ok", [job_id])
+        await newcomer.prove(ack)
         await newcomer.complete(job_id)
         await node.until(job_id, "completed")
 
