@@ -16,6 +16,8 @@ from tests.cli.conftest import Invoke, Started
 from tests.support.process import dispatchd, ended, free_port
 from tests.support.published import published
 
+pytestmark = pytest.mark.long
+
 MODELS = Path(__file__).parents[2] / "models"
 NODE = ("run", "--testnet", "--no-worker", "--port", "0")
 FULL_NODE = ("run", "--testnet", "--port", "0")

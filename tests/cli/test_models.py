@@ -16,6 +16,8 @@ from tests.support.hub import COMMIT, FakeHub, Repo, fake_hub
 from tests.support.process import dispatchd, ended
 from tests.support.published import published
 
+pytestmark = pytest.mark.long
+
 REPO = "someone/Tiny-Chat"
 WEIGHTS = "model.safetensors"
 EMBEDDED = {"demo-chat", "sentiment", "summarizer"}

@@ -12,8 +12,11 @@ from tests.clients.goods import GOODS, PAYER, Reply, assert_bought, costs, key_o
 from tests.support.market import Market
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which(program) is None, reason=f"needs program: {program}")
-    for program in ("node", "npm")
+    pytest.mark.long,
+    *(
+        pytest.mark.skipif(shutil.which(program) is None, reason=f"needs program: {program}")
+        for program in ("node", "npm")
+    ),
 ]
 
 TOTAL = sum(goods.price for goods in GOODS.values())

@@ -15,6 +15,8 @@ from tests.support.executors import Scripted
 from tests.support.ours import our_worker
 from tests.support.postgres import Server, programs, running_server
 
+pytestmark = pytest.mark.long
+
 DONE: dict[str, object] = {"summary": "x", "word_count": 1}
 
 

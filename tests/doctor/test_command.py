@@ -15,6 +15,8 @@ from tests.support.machines import Machines
 from tests.support.process import dispatchd, free_port
 from tests.support.small_model import prepare_small
 
+pytestmark = pytest.mark.long
+
 SECONDS = 60
 Found = dict[str, dict[str, Any]]
 

@@ -150,6 +150,7 @@ async def test_play_money(tmp_path: Path, clock: FakeClock) -> None:
     assert (refused.state, "Nothing was charged" in refused.remedy) == ("failure", True)
 
 
+@pytest.mark.long  # the store is waited for
 async def test_a_store_that_cannot_be_written(node: Node, tmp_path: Path) -> None:
     with locked(tmp_path / "jobs.sqlite3"):
         finding = await found(at, node.url, job)

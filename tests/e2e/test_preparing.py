@@ -20,6 +20,8 @@ from tests.support.machines import Machines
 from tests.support.process import dispatchd, ended
 from tests.support.published import published
 
+pytestmark = pytest.mark.long
+
 REPO, NAME = "someone/Tiny-Chat", "Tiny-Chat"
 READY = f"{NAME} on cpu is ready"
 SUMMARY = TASK | {"task_type": "summarize", "mode": "abstractive"}

@@ -33,6 +33,8 @@ from tests.support.foreign import ForeignWorker
 from tests.support.node import Node, running_node
 from tests.support.process import Process, dispatchd
 
+pytestmark = pytest.mark.long
+
 HEALTH_SECONDS = 1.0
 DISK_BYTES = 8 * 1024 * 1024
 FILLER_BYTES = DISK_BYTES * 7 // 8

@@ -16,6 +16,8 @@ from tests.support.facilitator import Does, Facilitator
 from tests.support.foreign import foreign_worker
 from tests.support.payer import Answer, Payer, nonce_of
 
+pytestmark = pytest.mark.long
+
 PROMPT_ORDER = order(PROMPT)
 CHAT_OUTPUT = '{"text":"Hi","tokens_generated":1,"finish_reason":"stop"}'
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}

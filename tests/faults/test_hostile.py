@@ -22,6 +22,8 @@ from tests.support.node import Node, running_node
 from tests.support.process import dispatchd
 from tests.support.raw import Raw, frame, garbage, raw
 
+pytestmark = pytest.mark.long
+
 HEAD = b"POST /v1/jobs/commit/cheap HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 MEGABYTE = 1024 * 1024
 PROMPTLY_SECONDS = 1.0

@@ -30,6 +30,8 @@ from tests.support.foreign import ForeignWorker
 from tests.support.node import Node, running_node
 from tests.support.process import dispatchd
 
+pytestmark = pytest.mark.long
+
 JOBS = 10_000
 CLIENTS = 64
 PLACES = 32

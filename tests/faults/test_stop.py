@@ -24,6 +24,8 @@ from tests.support.node import Node
 from tests.support.process import STOP_SECONDS, Process, dispatchd
 from tests.support.raw import frame, raw
 
+pytestmark = pytest.mark.long
+
 LONG_PROMPT = PROMPT | {"prompt": "What is a blockchain?", "max_tokens": 400}
 # For our workers alone: it goes on to its limit.
 ENDLESS_PROMPT = LONG_PROMPT | {"ignore_eos": True}

@@ -20,6 +20,8 @@ from dispatchd.store.sqlite.store import open_sqlite
 from tests.support.postgres import Server
 from tests.support.process import ended
 
+pytestmark = pytest.mark.long
+
 KEY, OWNER = "ab" * 32, "cd" * 32
 DONE = Completion('{"é":1}', "sha256:00", '{"job_id":"x"}', "c2ln")
 TOKEN = TokenId("eip155:10143", "0x" + "cc" * 20)
