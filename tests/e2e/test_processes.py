@@ -211,6 +211,7 @@ def test_a_signal_stops_a_coordinator_with_workers_and_a_worker_without_coordina
         assert_stops(worker, number)
 
 
+@pytest.mark.long
 @ENDINGS
 def test_a_node_stopped_amid_its_work_goes_on_with_it(
     machines: Machines, number: signal.Signals, grace: tuple[str, ...]
@@ -231,6 +232,7 @@ def test_a_node_stopped_amid_its_work_goes_on_with_it(
             client.until(job_id, "completed")
 
 
+@pytest.mark.long
 @ENDINGS
 def test_a_worker_stopped_amid_its_work_goes_on_with_it(
     machines: Machines, coordinator: Client, number: signal.Signals, grace: tuple[str, ...]
