@@ -57,7 +57,8 @@ class Proofs:
         self._seats.stir()
         self._tell()
         self._matching.trusted(seat)
-        log.info("worker %s has proven its key", seat.key[:8])
+        if not seat.local:
+            log.info("worker %s has proven its key", seat.key[:8])
 
     def over(self, seat: Seat) -> None:
         """A worker has left, whether or not it has proven its key."""
