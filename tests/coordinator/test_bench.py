@@ -16,6 +16,7 @@ from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.job import ENDED, Fault, Job, JobStatus, JobType, Privacy, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
+from tests.coordinator.steps import finish
 from tests.coordinator.world import ALL_TYPES, Peer, World, key_number
 
 TASK = Order(JobType.TASK, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
@@ -180,15 +181,6 @@ async def joined(world: World, peer: Peer) -> None:
 async def commit(world: World, order: Order, *job_ids: str) -> None:
     for job_id in job_ids:
         world.spawn(world.submit(order, job_id, None))
-    await world.rest()
-
-
-async def finish(world: World, peer: Peer, job_id: str) -> None:
-    assert peer.seat is not None
-    done = world.result(peer.key, job_id)
-    world.spawn(world.finish(peer.seat, peer.running.pop(job_id), done, good=True))
-    await world.rest()
-    world.claim(peer)
     await world.rest()
 
 

@@ -10,6 +10,7 @@ from dispatchd.core.job import Fault, JobStatus, JobType, Privacy, Tier
 from dispatchd.core.limits import Limits
 from dispatchd.core.record import Blame
 from dispatchd.core.standing import Grade
+from tests.coordinator.steps import finish
 from tests.coordinator.world import Peer, World
 
 TASK = Order(JobType.TASK, Tier.CHEAP, Privacy.PUBLIC, "ann", "{}")
@@ -45,15 +46,6 @@ async def commit(world: World, *job_ids: str, order: Order = TASK) -> None:
 async def fail(world: World, peer: Peer, job_id: str, fault: Fault = LIE) -> None:
     assert peer.seat is not None
     world.spawn(world.fail(peer.seat, peer.running.pop(job_id), fault))
-    await world.rest()
-    world.claim(peer)
-    await world.rest()
-
-
-async def finish(world: World, peer: Peer, job_id: str) -> None:
-    assert peer.seat is not None
-    done = world.result(peer.key, job_id)
-    world.spawn(world.finish(peer.seat, peer.running.pop(job_id), done, good=True))
     await world.rest()
     world.claim(peer)
     await world.rest()
