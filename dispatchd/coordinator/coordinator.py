@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.follow import News, Place, follow
-from dispatchd.coordinator.guesses import Guesses
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours
@@ -34,6 +33,7 @@ from dispatchd.core.errors import (
 from dispatchd.core.job import ENDED, Job, JobFilter, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Payment
+from dispatchd.core.rate import Counted, Rate
 from dispatchd.core.standing import Grade, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 from dispatchd.feed import Feed
@@ -102,7 +102,12 @@ class Coordinator:
         self.recent = recent
         self._clock = clock
         self._limits = limits
-        self._guesses = Guesses(limits)
+        self._wrong_codes = Rate(  # a code has 24 bits, so guessing must be slow
+            name="wrong_code",
+            per_address_max=limits.wrong_codes_per_address_max,
+            in_all_max=limits.wrong_codes_max,
+            refusal="Too many wrong pairing codes; try again later",
+        )
 
     @property
     def workers_online(self) -> int:
@@ -275,10 +280,8 @@ class Coordinator:
 
         Raises `PairingRefused`, and `TooMany` after too many wrong codes from this address.
         """
-        now = self._clock.now()
-        self._guesses.begin(address, now)
-        pairing = await self._trust.claim_code(code, provider_pubkey, now)
-        self._guesses.was_right(address)
+        counted = Counted(self._wrong_codes, address)
+        pairing = await self._trust.claim_code(code, provider_pubkey, self._clock.now(), counted)
         if (seat := self._seats.with_key(provider_pubkey)) is not None:
             self._proofs.trusted(seat, pairing.user_id)
         return pairing

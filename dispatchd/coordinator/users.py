@@ -2,14 +2,12 @@
 
 import hmac
 
-from dispatchd.coordinator.allowance import Allowance
 from dispatchd.core.apikey import digest_of, new_key
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import Conflict, TooMany
+from dispatchd.core.errors import Conflict
 from dispatchd.core.limits import Limits
+from dispatchd.core.rate import Counted, Rate
 from dispatchd.store import UserStore
-
-_SECONDS = 60
 
 
 class Users:
@@ -21,7 +19,11 @@ class Users:
     def __init__(self, store: UserStore, clock: Clock, limits: Limits) -> None:
         self._store = store
         self._clock = clock
-        self._fresh = Allowance(limits.new_users_per_address_max, _SECONDS)
+        self._new = Rate(
+            name="new_user",
+            per_address_max=limits.new_users_per_address_max,
+            refusal="Too many new users from this address; try again later",
+        )
         self._digests: dict[str, bytes] = {}
         self._owners: dict[bytes, str] = {}
 
@@ -55,21 +57,13 @@ class Users:
         former = self._digests.get(user_id)
         if former is not None and caller != user_id:
             raise Conflict("The user has an API key; making another one takes that key")
-        if former is None and address is not None:
-            self._count(address)
         key = new_key()
         digest = digest_of(key)
-        if not await self._store.put_key(user_id, digest, former, self._clock.now()):
+        counted = None if address is None else Counted(self._new, address)
+        if not await self._store.put_key(user_id, digest, former, self._clock.now(), counted):
             raise Conflict("The user has been given another API key at this moment")
         if former is not None:
             del self._owners[former]
         self._digests[user_id] = digest
         self._owners[digest] = user_id
         return key
-
-    def _count(self, address: str) -> None:
-        now = self._clock.now()
-        pause = self._fresh.seconds_until_free(address, now)
-        if pause > 0:
-            raise TooMany("Too many new users from this address; try again later", pause)
-        self._fresh.note(address, now)

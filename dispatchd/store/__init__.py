@@ -23,6 +23,7 @@ from dispatchd.core.job import (
 )
 from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting
 from dispatchd.core.payment import AuthorizationKey, Payment, PaymentState
+from dispatchd.core.rate import Counted
 from dispatchd.core.standing import Blamed, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 
@@ -275,10 +276,18 @@ class UserStore(Protocol):
         """The digest of each user's key."""
         ...
 
-    async def put_key(self, user_id: str, digest: bytes, former: bytes | None, at: Millis) -> bool:
+    async def put_key(
+        self,
+        user_id: str,
+        digest: bytes,
+        former: bytes | None,
+        at: Millis,
+        counted: Counted | None = None,
+    ) -> bool:
         """Stores a user's key by its digest, in the place of a `former` one if there is one.
 
-        False, and nothing is changed, where the user's key is not `former`.
+        False, and nothing is changed, where the user's key is not `former`. A first key is
+        `counted`; raises `TooMany` where no more are allowed.
         """
         ...
 
@@ -322,8 +331,13 @@ class TrustStore(Protocol):
         """Stores a code; false, and nothing is changed, if one of these letters is still open."""
         ...
 
-    async def claim_code(self, code: str, provider_pubkey: str, now: Millis) -> Pairing:
-        """Uses a code up; raises `PairingRefused` with `invalid_code` and the like."""
+    async def claim_code(
+        self, code: str, provider_pubkey: str, now: Millis, counted: Counted | None = None
+    ) -> Pairing:
+        """Uses a code up; raises `PairingRefused` with `invalid_code` and the like.
+
+        Such a refusal is `counted`; raises `TooMany` where no more are allowed, whatever the code.
+        """
         ...
 
     async def remove(self, user_id: str, provider_pubkey: str) -> bool:

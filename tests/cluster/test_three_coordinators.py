@@ -154,6 +154,26 @@ async def test_a_key_made_at_one_is_asked_for_at_all(trio: Trio) -> None:
     await second.ask("POST", "/v1/jobs/commit/cheap", body | {"payload": payload}, **headers)
 
 
+async def test_tries_are_counted_together_wherever_they_are_made(trio: Trio) -> None:
+    """Wrong pairing codes, and users of one address who get their first key."""
+
+    async def answers(path: str, bodies: list[dict[str, str]]) -> list[int]:
+        async def status(asked: Member, body: dict[str, str]) -> int:
+            async with asked.http.post(f"{asked.url}{path}", json=body) as reply:
+                assert ("Retry-After" in reply.headers) is (reply.status == 429)
+                return reply.status
+
+        tries = (status(trio[place % 3], body) for place, body in enumerate(bodies))
+        return await asyncio.gather(*tries)
+
+    guesses = [
+        {"pairing_code": f"{number:06X}", "provider_pubkey": "ab" * 32} for number in range(30)
+    ]
+    assert sorted(await answers("/v1/trust/claim", guesses)) == [400] * 20 + [429] * 10
+    users = [{"user_id": f"u{number}"} for number in range(30)]
+    assert sorted(await answers("/v1/users", users)) == [201] * 20 + [429] * 10
+
+
 async def test_one_idempotency_key_is_one_job_wherever_it_comes(trio: Trio) -> None:
     commits = [each.commit(key="same") for each in trio for _ in range(4)]
     ids = set(await asyncio.gather(*commits))

@@ -4,7 +4,9 @@ import hmac
 
 from dispatchd.core.errors import PairingRefused
 from dispatchd.core.job import Millis
+from dispatchd.core.rate import Counted
 from dispatchd.core.trust import Pairing, PairingCode
+from dispatchd.store.sql import rates
 from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.groups import Grouped, Reads
 
@@ -39,18 +41,33 @@ class SqlTrust:
 
         return await self._write(add)
 
-    async def claim_code(self, code: str, provider_pubkey: str, now: Millis) -> Pairing:
+    async def claim_code(
+        self, code: str, provider_pubkey: str, now: Millis, counted: Counted | None = None
+    ) -> Pairing:
         """Uses a code up and pairs its user with the worker, in one transaction."""
 
-        def claim(db: Database) -> Pairing:
+        def claim(db: Database) -> Pairing | PairingRefused:
+            if counted is not None:
+                rates.alone_with(db, counted)
+                rates.refuse_too_many(db, counted, now)
             code_hash = _hash(db, code)
             db.lock(f"pairing code {code_hash.hex()}")
-            user_id = _open_code(db, code_hash, now)
+            try:
+                user_id = _open_code(db, code_hash, now)
+            except PairingRefused as refused:
+                if counted is not None:
+                    rates.note(db, counted, now)
+                return refused  # raised below: what is noted must be stored
             db.execute(_CLAIM, (now, code_hash))
             db.execute(_PAIR, (user_id, provider_pubkey, now))
             return Pairing(user_id, provider_pubkey, now)
 
-        return await self._write(claim)
+        if counted is not None:  # whoever tries on and on is not let into the line of writes
+            await self._read(lambda db: rates.refuse_too_many(db, counted, now))
+        outcome = await self._write(claim)
+        if isinstance(outcome, PairingRefused):
+            raise outcome
+        return outcome
 
     async def remove(self, user_id: str, provider_pubkey: str) -> bool:
         """Ends a pairing; whether there was one."""
