@@ -24,6 +24,7 @@ from dispatchd.api.relay import HttpRelay
 from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
+from dispatchd.coordinator.contact import Contact
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
@@ -113,7 +114,9 @@ class Coordination(Struct, frozen=True):
         admission = Admission(
             *(store.jobs, store.trust, seats, matching, proofs, work, feed, clock, limits)
         )
-        sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits)
+        shared = relay is not None and store.cluster is not None
+        contact = Contact(clock, limits.renew_seconds) if shared else None
+        sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits, contact)
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         users = Users(store.users, clock, limits)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 
 from dispatchd.coordinator.admission import Admission
+from dispatchd.coordinator.contact import Contact
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
@@ -35,7 +36,10 @@ class Sweep:
         feed: Feed,
         clock: Clock,
         limits: Limits,
+        contact: Contact | None = None,
     ) -> None:
+        """`contact`: with the store that other coordinators share, where some may."""
+        self._contact = contact
         self._jobs = jobs
         self._seats = seats
         self._matching = matching
@@ -97,17 +101,28 @@ class Sweep:
         self._renewed_at = now
 
     async def _end_overdue(self, now: Millis) -> None:
-        """Ends what is overdue, but for leases that were only not renewed yet."""
+        """Ends what is overdue, but for leases that were only not renewed yet.
+
+        After a break, other coordinators first get the time of a lease to renew those that they
+        could not: their workers may live.
+        """
         alive: dict[Lease, Millis] = {}
-        for job in await self._jobs.overdue(now, _OVERDUE_AT_ONCE):
+        overdue = await self._jobs.overdue(now, _OVERDUE_AT_ONCE)
+        patient = self._contact is not None and not self._has_lasted(self._contact)
+        for job in overdue:
             fault = overdue_fault(job, now)
             until = self._alive_until(job)
             if fault == WORKER_GONE and until > now:
                 alive[Lease(job.id, job.attempt)] = until
-            else:
+            elif fault != WORKER_GONE or not patient:
                 await self._work.end_overdue(job, fault)
         if alive:
             await self._jobs.renew(alive)
+
+    def _has_lasted(self, contact: Contact) -> bool:
+        """The store has just answered; whether it has done so for as long as a lease lasts."""
+        contact.made()
+        return contact.lasts(self._limits.lease_seconds)
 
     def _alive_until(self, job: Job) -> Millis:
         """Until when the job's worker counts as alive; 0 where it no longer sits here with it."""

@@ -11,7 +11,7 @@ import aiohttp
 
 from dispatchd.api.relay import HttpRelay
 from dispatchd.coordinator.chain import coordinator_key_file, open_chain
-from dispatchd.core.clock import SystemClock
+from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.limits import Limits
 from dispatchd.metrics.metrics import Metrics
 from dispatchd.node import Coordination
@@ -59,9 +59,14 @@ class Member:
 
 
 @asynccontextmanager
-async def member(folder: Path, store: str, limits: Limits | None = None) -> AsyncIterator[Member]:
-    """A coordinator over the database at `store`, with its key in a folder that is there."""
-    database, clock = folder / "jobs.sqlite3", SystemClock()
+async def member(
+    folder: Path, store: str, limits: Limits | None = None, clock: Clock | None = None
+) -> AsyncIterator[Member]:
+    """A coordinator over the database at `store`, with its key in a folder that is there.
+
+    Under a clock that stands still it hears of what others do when it has jobs, and not always.
+    """
+    database, clock = folder / "jobs.sqlite3", clock or SystemClock()
     limits = limits or Limits()
     key = coordinator_key_file(database).load_or_create()
     async with open_postgres(store, key.public_hex) as opened, aiohttp.ClientSession() as session:
