@@ -123,8 +123,8 @@ class Coordination(Struct, frozen=True):
         neighbours = None
         if relay is not None and store.cluster is not None:
             neighbours = Neighbours(
-                *(store.cluster, store.jobs, seats, matching, admission, proofs, feed, users),
-                *(chain.key, relay, clock),
+                *(store.cluster, store.jobs, store.records, seats, matching, admission, proofs),
+                *(feed, users, chain.key, relay, clock),
             )
         coordinator = Coordinator(
             intake,

@@ -22,7 +22,7 @@ from dispatchd.core.job import ENDED, LEASED, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
 from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting, relay_text
 from dispatchd.feed import Feed
-from dispatchd.store import ClusterStore, JobStore
+from dispatchd.store import ClusterStore, JobStore, RecordStore
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ _HELD_SECONDS = 0.5
 _BETWEEN_LOOKS_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
 _TICKET_SECONDS = 60
+_STRUCK_SECONDS = 60  # clocks differ, and a write takes time
 
 
 class Relay(Protocol):
@@ -53,6 +54,7 @@ class Neighbours:
         self,
         cluster: ClusterStore,
         jobs: JobStore,
+        records: RecordStore,
         seats: Seats,
         matching: Matching,
         admission: Admission,
@@ -65,6 +67,7 @@ class Neighbours:
     ) -> None:
         self._cluster = cluster
         self._jobs = jobs
+        self._records = records
         self._seats = seats
         self._matching = matching
         self._admission = admission
@@ -78,6 +81,7 @@ class Neighbours:
         self._rung: set[Bell] = set()
         self._met_at: Millis = 0
         self._announced = -1
+        self._looked_at = self._struck_at = clock.now()
         self._held_at: Millis = 0
         self._held_may_be_gone = False
         self._others: dict[str, Neighbour] = {}
@@ -99,12 +103,12 @@ class Neighbours:
         """Does what bells ask for, for as long as the node lives; others find it at `url`."""
         try:
             while True:
-                waiting = _HELD_SECONDS if self._held_may_be_gone else _INSURANCE_SECONDS
-                rang = await self._clock.wait(self._ring, waiting)
+                await self._clock.wait(self._ring, self._seconds_to_look())
                 self._ring.clear()
                 rung, self._rung = self._rung, set()
-                if not rang and not self._held_may_be_gone:
-                    rung = set(Bell)
+                now = self._clock.now()
+                if now - self._looked_at >= millis(_INSURANCE_SECONDS):
+                    rung, self._looked_at = set(Bell), now
                 try:
                     await self._look(rung, url)
                 except StoreUnavailable as error:
@@ -115,6 +119,11 @@ class Neighbours:
         finally:
             for task in list(self._relays.values()):
                 task.cancel()
+
+    def _seconds_to_look(self) -> float:
+        due = self._looked_at + millis(_INSURANCE_SECONDS)
+        left = max(0, due - self._clock.now()) / 1000
+        return min(_HELD_SECONDS, left) if self._held_may_be_gone else left
 
     async def withdraw(self) -> None:
         """Lets the others know that this coordinator stops."""
@@ -169,6 +178,7 @@ class Neighbours:
             self._announced, self._met_at = version, now
         if Bell.PEOPLE in rung:
             await self._look_around(await self._cluster.neighbours())
+            await self._look_at_struck()
 
     async def _look_around(self, others: list[Neighbour]) -> None:
         """Learns who sits elsewhere, and whom users trust by now."""
@@ -198,9 +208,23 @@ class Neighbours:
             for state in stand
             if state.status in LEASED
         }
-        for lease, seat in held.items():
-            if (lease, seat.key) not in standing and (gone := seat.holds(lease)) is not None:
+        ended = [(seat, lease) for lease, seat in held.items() if (lease, seat.key) not in standing]
+        for seat, lease in ended:
+            if (gone := seat.holds(lease)) is not None:
                 seat.drop(gone)
+        if ended:
+            await self._look_at_struck()
+
+    async def _look_at_struck(self) -> None:
+        """Grades workers here by what others have said of them."""
+        now = self._clock.now()
+        since = self._struck_at - millis(_STRUCK_SECONDS)
+        for key, standing in (await self._records.struck_since(since)).items():
+            seat = self._seats.with_key(key)
+            if seat is not None and seat.standing.strikes != standing.strikes:
+                seat.standing = standing
+                self._matching.review(seat)
+        self._struck_at = now
 
     async def _look_at_watched(self) -> None:
         """Tells those who watch here what becomes of jobs that workers elsewhere have."""

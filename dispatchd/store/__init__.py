@@ -173,6 +173,13 @@ class RecordStore(Protocol):
         """The workers with a record whose keys come after that one, in their order."""
         ...
 
+    async def struck_since(self, moment: Millis) -> dict[str, Standing]:
+        """The standings of the workers that were blamed at that moment or later.
+
+        Comes after every write that was asked for before it.
+        """
+        ...
+
     async def note_canary(self, worker_key: str, *, passed: bool) -> None:
         """A worker has answered a canary, which is counted and is no fault."""
         ...

@@ -9,6 +9,7 @@ import pytest
 
 from dispatchd.core.job import JobType
 from dispatchd.core.limits import Limits
+from dispatchd.core.standing import Grade
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
 from tests.support.executors import Instant, Scripted
 from tests.support.foreign import foreign_worker
@@ -114,6 +115,8 @@ async def test_a_lease_that_ran_out_goes_into_the_record_whoever_finds_it(
     first, second = both
     async with foreign_worker(second.http, second.url) as worker:
         ack = await worker.register("TASK", **OURS)
+        seat = second.parts.seats.with_key(worker.pubkey)
+        assert seat is not None
         if proves:
             await worker.prove(ack)
         await first.knows(workers=1)
@@ -126,3 +129,5 @@ async def test_a_lease_that_ran_out_goes_into_the_record_whoever_finds_it(
                 await asyncio.sleep(0.05)
         known = await first.parts.coordinator.known_workers("", 9)
         assert sum(each.standing.record.lost for each in known) == int(proves)
+        # And its own coordinator hears of it, which had no part in that.
+        await until(lambda: seat.grade is (Grade.FAIR if proves else Grade.GOOD))

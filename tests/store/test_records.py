@@ -129,3 +129,12 @@ async def _count_alike(path: Path, events: list[Blame | None]) -> None:
             assert await store.jobs.fail(held, "x", Blamed(event, judge)) == expected
     async with open_sqlite(path) as store:
         assert await store.records.standing(KEY) == expected
+
+
+async def test_who_was_blamed_of_late_is_found(store: SqlStore) -> None:
+    for number, (key, at) in enumerate(((KEY, 1000), (OTHER, 2000), ("ef" * 32, 3000))):
+        held = await leased(store, number, key)
+        await store.jobs.fail(held, "x", fixed(Strikes(1, at)))
+    assert set(await store.records.struck_since(2000)) == {OTHER, "ef" * 32}
+    assert await store.records.struck_since(3001) == {}
+    assert (await store.records.struck_since(0))[KEY] == await store.records.standing(KEY)

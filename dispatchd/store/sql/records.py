@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from dispatchd.core.job import Millis
 from dispatchd.core.record import WorkerRecord
 from dispatchd.core.standing import Blamed, Standing, Strikes
 from dispatchd.store.sql.database import Database
@@ -21,6 +22,7 @@ _PAGE = (
     f"SELECT provider_pubkey, {_COLUMNS} FROM worker_records WHERE provider_pubkey > ?"
     " ORDER BY provider_pubkey LIMIT ?"
 )
+_STRUCK = f"SELECT provider_pubkey, {_COLUMNS} FROM worker_records WHERE struck_at >= ?"
 _COUNT = (
     "INSERT INTO worker_records (provider_pubkey, {count}) VALUES (?, 1)"
     " ON CONFLICT (provider_pubkey) DO UPDATE SET {count} = worker_records.{count} + 1"
@@ -49,6 +51,11 @@ class SqlRecords:
     async def known(self, after: str, limit: int) -> dict[str, Standing]:
         """The workers with a record, in the order of their keys."""
         rows = await self._read(lambda db: db.execute(_PAGE, (after, limit)).fetchall())
+        return {key: _standing(row) for key, *row in rows}
+
+    async def struck_since(self, moment: Millis) -> dict[str, Standing]:
+        """The workers against whom something has been held since then."""
+        rows = await self._write(lambda db: db.execute(_STRUCK, (moment,)).fetchall())
         return {key: _standing(row) for key, *row in rows}
 
     async def note_canary(self, worker_key: str, *, passed: bool) -> None:
