@@ -31,6 +31,7 @@ from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours, Relay
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.recent import Recent
+from dispatchd.coordinator.sealing import Sealing
 from dispatchd.coordinator.seated import SeatedWorker
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.sweep import Sweep
@@ -121,10 +122,11 @@ class Coordination(Struct, frozen=True):
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         users = Users(store.users, clock, limits)
         neighbours = None
-        if relay is not None and store.cluster is not None:
+        if relay is not None and store.cluster is not None and store.seals is not None:
+            sealing = Sealing(store.seals, chain.key, clock)
             neighbours = Neighbours(
                 *(store.cluster, store.jobs, store.records, seats, matching, admission, proofs),
-                *(feed, users, chain.key, relay, clock),
+                *(feed, users, sealing, chain.key, relay, clock),
             )
         coordinator = Coordinator(
             intake,
@@ -165,7 +167,7 @@ class Coordination(Struct, frozen=True):
         if self.sales is not None:
             parts += [self.sales.till.run, self.sales.captures.run]
         if self.neighbours is not None:
-            parts.append(self.neighbours.listen)
+            parts += [self.neighbours.listen, self.neighbours.sealing.run]
         return parts
 
     async def prepare(self) -> None:
@@ -192,6 +194,7 @@ class Coordination(Struct, frozen=True):
                 await asyncio.wait_for(self.sales.captures.settled(), grace_seconds)
         self.feed.close()
         if self.neighbours is not None:
+            await self.neighbours.sealing.catch_up()
             await self.neighbours.withdraw()
 
 

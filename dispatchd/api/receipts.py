@@ -42,7 +42,7 @@ class ReceiptRoutes:
         try:
             return _reply(await self._chain.bundle(job))
         except NotFound:
-            bundle = await self._coordinator.bundle_elsewhere(job.id)
+            bundle = await self._coordinator.bundle_elsewhere(job)
             if bundle is None:
                 raise
             return _reply(bundle)

@@ -14,6 +14,7 @@ from dispatchd.core.chain import (
     Entry,
     EntryPage,
     ListedEntry,
+    Sealed,
     SignedEntry,
     SignedRoot,
     sign_entry,
@@ -62,22 +63,30 @@ class Chain:
         if job.status is not JobStatus.COMPLETED:
             raise Conflict(f"The job is {job.status}, and only a completed one has a receipt")
         place = await self._store.place_of(job.id)
-        if place is None or job.receipt is None or job.signature is None or job.output is None:
+        if place is None:
             raise NotFound("The job completed before this coordinator kept a chain of receipts")
-        return Bundle(
-            receipt=job.receipt,
-            receipt_signature=job.signature,
-            output=job.output,
-            entry=SignedEntry(**asdict(place.entry), signature=sign_entry(self._key, place.entry)),
-            path=list(place.path),
-            root=sign_root(self._key, place.root),
-        )
+        signature = sign_entry(self._key, place.entry)
+        return bundle_of(job, Sealed(place, signature, sign_root(self._key, place.root)))
 
     def _listed(self, found: list[tuple[Entry, str | None]]) -> list[ListedEntry]:
         return [
             ListedEntry(**asdict(entry), signature=sign_entry(self._key, entry), job_id=job_id)
             for entry, job_id in found
         ]
+
+
+def bundle_of(job: Job, sealed: Sealed) -> Bundle:
+    """What proves the result of a job, which has completed, by what its coordinator has signed."""
+    if job.receipt is None or job.signature is None or job.output is None:
+        raise NotFound("The job has no receipt")
+    return Bundle(
+        receipt=job.receipt,
+        receipt_signature=job.signature,
+        output=job.output,
+        entry=SignedEntry(**asdict(sealed.place.entry), signature=sealed.signature),
+        path=list(sealed.place.path),
+        root=sealed.root,
+    )
 
 
 def coordinator_key_file(database: Path) -> KeyFile:

@@ -153,12 +153,12 @@ class Coordinator:
         """Whether a ticket for a job is that of another coordinator over the same store."""
         return self._neighbours is not None and self._neighbours.is_ticket(job_id, ticket)
 
-    async def bundle_elsewhere(self, job_id: str) -> Bundle | None:
+    async def bundle_elsewhere(self, job: Job) -> Bundle | None:
         """The proof of a job that is in another coordinator's chain; None where it is in none.
 
-        Raises `NotFound` where that coordinator cannot be asked.
+        Raises `NotFound` where that coordinator cannot be asked and has not signed it before.
         """
-        return None if self._neighbours is None else await self._neighbours.bundle(job_id)
+        return None if self._neighbours is None else await self._neighbours.bundle(job)
 
     async def payment_for(self, job_id: str) -> Payment | None:
         """What pays for a job; None where it is free."""

@@ -13,12 +13,13 @@ from typing import Protocol
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
+from dispatchd.coordinator.sealing import Sealing
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.core.chain import Bundle
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, StoreUnavailable
-from dispatchd.core.job import ENDED, LEASED, Lease, Millis, millis
+from dispatchd.core.job import ENDED, LEASED, Job, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
 from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting, relay_text
 from dispatchd.feed import Feed
@@ -61,6 +62,7 @@ class Neighbours:
         proofs: Proofs,
         feed: Feed,
         users: Users,
+        sealing: Sealing,
         key: KeyPair,
         relay: Relay,
         clock: Clock,
@@ -74,6 +76,7 @@ class Neighbours:
         self._proofs = proofs
         self._feed = feed
         self._users = users
+        self.sealing = sealing
         self._key = key
         self._relay = relay
         self._clock = clock
@@ -146,20 +149,26 @@ class Neighbours:
             return False
         return signature_holds(key, relay_text(key, job_id, int(at)), signature)
 
-    async def bundle(self, job_id: str) -> Bundle | None:
+    async def bundle(self, job: Job) -> Bundle | None:
         """The proof of a job's result where another has it in its chain; None where nobody has.
 
-        Raises `NotFound` where the one that has cannot be asked: nobody else can sign for it.
+        Where that one cannot be asked, it is proved by what it has signed before. Raises `NotFound`
+        where it has not signed that: nobody else can sign for it.
         """
-        owner = await self._cluster.chained_by(job_id)
+        owner = await self._cluster.chained_by(job.id)
         if owner is None:
             return None
         other = self._others.get(owner)
         bundle = None
         if other is not None:
-            bundle = await self._relay.bundle(other.url, job_id, self.ticket(job_id))
+            bundle = await self._relay.bundle(other.url, job.id, self.ticket(job.id))
         if bundle is None:
-            raise NotFound(f"The receipt is chained by coordinator {owner}, which is not there")
+            bundle = await self.sealing.bundle(job)
+        if bundle is None:
+            raise NotFound(
+                f"The receipt is chained by coordinator {owner}, which is not there and has not"
+                " signed that entry yet"
+            )
         return bundle
 
     async def _look(self, rung: set[Bell], url: str) -> None:

@@ -99,6 +99,14 @@ class SignedRoot(Struct, frozen=True, forbid_unknown_fields=True):
         return signature_holds(coordinator_key, Root(self.size, self.root).text, self.signature)
 
 
+class Sealed(Struct, frozen=True):
+    """What a coordinator has signed of an entry: the entry, and a root that it is under."""
+
+    place: Place
+    signature: str
+    root: SignedRoot
+
+
 class ListedEntry(SignedEntry, frozen=True, forbid_unknown_fields=True):
     """An entry in a page. `job_id` is null for a PRIVATE job."""
 

@@ -58,6 +58,11 @@ def path_nodes(index: int, size: int) -> list[list[Node]]:
     return [_peaks(start, end) for start, end, _ in _siblings(index, size)]
 
 
+def peak_nodes(size: int) -> list[Node]:
+    """The peaks of a tree of `size` leaves, the largest first."""
+    return _peaks(0, size)
+
+
 def root_by_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
     """The root to which a path leads from a leaf; None where it is no path in such a tree."""
     if not 0 <= index < size:

@@ -8,7 +8,7 @@ verb raises `StoreUnavailable` when the store cannot do it at the moment.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from dispatchd.core.chain import Entry, Place, Root
+from dispatchd.core.chain import Entry, Place, Root, Sealed, SignedRoot
 from dispatchd.core.clock import Clock
 from dispatchd.core.job import (
     Completion,
@@ -273,6 +273,24 @@ class ChainStore(Protocol):
 
     async def place_of(self, job_id: str) -> Place | None:
         """Where the entry of a job stands under the root over all entries."""
+        ...
+
+
+class SealStore(Protocol):
+    """What coordinators that share a store have signed of their chains."""
+
+    async def unsealed(self, limit: int) -> tuple[list[Entry], Root]:
+        """The first entries of this coordinator that are not signed, and the root with them."""
+        ...
+
+    async def seal(
+        self, entries: Sequence[Entry], signatures: Sequence[str], root: SignedRoot
+    ) -> None:
+        """Stores the signatures of these entries, and of the root over all up to the last."""
+        ...
+
+    async def sealed(self, job_id: str) -> Sealed | None:
+        """What a job's coordinator has signed of it, whichever that is; None where nothing yet."""
         ...
 
 

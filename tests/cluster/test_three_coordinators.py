@@ -11,6 +11,7 @@ from dispatchd.api.relay import TICKET
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
 from dispatchd.core.neighbour import relay_text
+from dispatchd.sdk.proofs import Auditor
 from tests.support import auditor
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
 from tests.support.events import events
@@ -200,6 +201,35 @@ async def test_whoever_is_asked_has_the_proof_of_a_result(trio: Trio) -> None:
         async with each.http.get(f"{each.url}/v1/receipts/{job_id}") as reply:
             bundle = auditor.check_bundle(await reply.text())
         assert bundle["root"]["coordinator_key"] == second.parts.chain.coordinator_key
+
+
+async def test_what_a_coordinator_has_signed_is_proved_while_it_is_away(
+    tmp_path: Path, store: str
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    async with member(folders[0], store) as lives:
+        async with (
+            member(folders[1], store) as goes,
+            our_worker(goes.url, {JobType.TASK: Instant(DONE)}),
+        ):
+            signed = [await goes.commit() for _ in range(3)]
+            for job_id in signed:
+                await goes.ended(job_id)
+            assert goes.parts.neighbours is not None
+            await goes.parts.neighbours.sealing.catch_up()
+            late = await goes.commit()
+            await goes.ended(late)
+        for job_id in signed:
+            async with lives.http.get(f"{lives.url}/v1/receipts/{job_id}") as reply:
+                text = await reply.text()
+            root = auditor.check_bundle(text)["root"]
+            key = goes.parts.chain.coordinator_key
+            assert (root["coordinator_key"], root["size"]) == (key, 3)
+            assert Auditor(key).bundle(text.encode()).receipt.job_id == job_id
+        async with lives.http.get(f"{lives.url}/v1/receipts/{late}") as reply:
+            assert (reply.status, "not signed" in (await reply.json())["error"]) == (404, True)
 
 
 async def test_each_chain_is_of_one_coordinator_and_a_job_is_in_one(trio: Trio) -> None:

@@ -12,6 +12,7 @@ from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.jobs import PostgresJobs
 from dispatchd.store.postgres.migrate import migrate
 from dispatchd.store.postgres.payments import PostgresPayments
+from dispatchd.store.postgres.seals import PostgresSeals
 from dispatchd.store.postgres.writing import writing
 from dispatchd.store.sql.groups import Flushed, Grouped
 from dispatchd.store.sql.store import SqlStore, store_over
@@ -39,6 +40,7 @@ async def open_postgres(
         store = replace(
             store_over(writer, readers, PostgresJobs, PostgresPayments),
             cluster=PostgresCluster(address, connection, writer, readers),
+            seals=PostgresSeals(writer, readers),
         )
         try:
             await store.jobs.check()

@@ -14,7 +14,7 @@ from dispatchd.core.chain import (
 )
 from dispatchd.core.clock import iso
 from dispatchd.core.job import Privacy
-from dispatchd.core.merkle import HASH_BYTES, Node, grow, path_nodes, root_of
+from dispatchd.core.merkle import HASH_BYTES, Node, grow, path_nodes, peak_nodes, root_of
 from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.groups import Grouped, Reads
 
@@ -74,17 +74,33 @@ class SqlChain:
 
     async def place_of(self, job_id: str) -> Place | None:
         """Where a job's entry stands."""
+        return await self._read(lambda db: place_under(db, job_id))
 
-        def find(db: Database) -> Place | None:
-            row = db.execute(_OF_JOB, (job_id,)).fetchone()
-            if row is None:
-                return None
-            entry, root = _entry(row), _root(db)  # in this order, so that the root is over it
-            path = path_nodes(entry.sequence - 1, root.size)
-            hashes = (root_of([_node(db, node) for node in peaks]).hex() for peaks in path)
-            return Place(entry, tuple(hashes), root)
 
-        return await self._read(find)
+def entries_behind(db: Database, after: int, limit: int) -> list[Entry]:
+    """The entries behind a sequence number, so many at the most."""
+    return [_entry(row) for row in db.execute(_PAGE, (after, limit))]
+
+
+def root_over(db: Database, size: int) -> Root:
+    """The root over the first entries, which are there."""
+    return Root(size, _over(db, peak_nodes(size)).hex())
+
+
+def place_under(db: Database, job_id: str, root: Root | None = None) -> Place | None:
+    """Where a job's entry stands under a root of this chain; under that over all unless given.
+
+    None where it is in no such place.
+    """
+    row = db.execute(_OF_JOB, (job_id,)).fetchone()
+    if row is None:
+        return None
+    entry = _entry(row)
+    root = root or _root(db)  # read later than the entry, so that it is over it
+    if entry.sequence > root.size:
+        return None
+    path = path_nodes(entry.sequence - 1, root.size)
+    return Place(entry, tuple(_over(db, peaks).hex() for peaks in path), root)
 
 
 def append(db: Database, links: Sequence[Link]) -> None:
@@ -116,6 +132,10 @@ def append_stored(db: Database, job_id: str) -> None:
 def _root(db: Database) -> Root:
     size, _, peaks = db.execute(_HEAD).fetchone()
     return Root(size, root_of(_split(peaks)).hex())
+
+
+def _over(db: Database, peaks: Sequence[Node]) -> bytes:
+    return root_of([_node(db, node) for node in peaks])
 
 
 def _node(db: Database, node: Node) -> bytes:

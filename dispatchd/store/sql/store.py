@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from dispatchd.store import ClusterStore
+from dispatchd.store import ClusterStore, SealStore
 from dispatchd.store.sql.chain import SqlChain
 from dispatchd.store.sql.groups import Grouped, Reads
 from dispatchd.store.sql.jobs import SqlJobs
@@ -25,6 +25,8 @@ class SqlStore(Struct, frozen=True):
     records: SqlRecords
     cluster: ClusterStore | None = None
     """How coordinators hear of one another, where several may share the store."""
+    seals: SealStore | None = None
+    """What they have signed, there."""
 
 
 def store_over(
