@@ -301,6 +301,7 @@ MODELS_OPTIONS = (_DATA_DIR,)
 
 _EXAMINED = frozenset(
     {"--data-dir", "--db", "--network", "--host", "--port", "--key", "--model", "--precision"}
+    | {"--store", "--advertise"}
 )
 DOCTOR_OPTIONS = (
     Option(

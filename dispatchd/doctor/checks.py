@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 
 from dispatchd.config import FAR_KEY, DoctorConfig
 from dispatchd.coordinator.chain import coordinator_key_file
@@ -15,6 +16,7 @@ from dispatchd.doctor.round_trip import at, at_own_node, job
 _QUICK_SECONDS = 10.0
 _WHOLE_DATABASE_SECONDS = 120.0
 _JOB_SECONDS = 60.0
+_STORE_SECONDS = 20.0
 
 
 def checks_for(config: DoctorConfig) -> Iterator[Check]:
@@ -30,8 +32,11 @@ def checks_for(config: DoctorConfig) -> Iterator[Check]:
         keys.insert(0, run.worker.key_path)
     for network in run.networks:
         name = network.network.name
-        look = partial(database, network.database)
-        yield Check(f"database {name}", _WHOLE_DATABASE_SECONDS, look)
+        if network.store is None:
+            look = partial(database, network.database)
+            yield Check(f"database {name}", _WHOLE_DATABASE_SECONDS, look)
+        else:
+            yield from _store_checks(name, network.store)
         yield Check(f"port {name}", _QUICK_SECONDS, partial(port, run.host, network.port))
         keys.append(coordinator_key_file(network.database).path)
     for path in keys:
@@ -39,6 +44,12 @@ def checks_for(config: DoctorConfig) -> Iterator[Check]:
     if run.worker is not None:
         yield from model_checks(run.worker)
     yield from _network_checks(config)
+
+
+def _store_checks(name: str, url: str) -> Iterator[Check]:
+    shared = import_module("dispatchd.doctor.shared")  # with the client that it needs
+    for what, look in shared.CHECKS.items():
+        yield Check(f"store {name} {what}".rstrip(), _STORE_SECONDS, partial(look, url))
 
 
 def _network_checks(config: DoctorConfig) -> Iterator[Check]:

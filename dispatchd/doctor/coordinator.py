@@ -8,7 +8,7 @@ from dispatchd.sdk.errors import ComputeError
 
 _SKEW_GOOD_SECONDS = 2.0
 _SKEW_MAX_SECONDS = 30.0
-_SET_CLOCK = "Have both machines' clocks set from the network, e.g. timedatectl set-ntp true"
+SET_CLOCK = "Have both machines' clocks set from the network, e.g. timedatectl set-ntp true"
 
 
 def reachable(url: str) -> Finding:
@@ -51,9 +51,9 @@ def clock(url: str) -> Finding:
     skew, doubt = theirs - health.at, health.took / 2
     said = f"Its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} ours"
     if abs(skew) - doubt > _SKEW_MAX_SECONDS:
-        return failure(f"{said}: receipts get wrong times, payments may have expired", _SET_CLOCK)
+        return failure(f"{said}: receipts get wrong times, payments may have expired", SET_CLOCK)
     if abs(skew) - doubt > _SKEW_GOOD_SECONDS:
-        return warning(said, _SET_CLOCK)
+        return warning(said, SET_CLOCK)
     return ok(f"Its clock and ours agree, as far as can be told within {doubt:.2f} s")
 
 

@@ -118,7 +118,9 @@ def _remedy(reason: str, url: str) -> str:
 
 def _apart(config: RunConfig, folder: Path) -> RunConfig:
     """The same on one network, but with a folder, a port and a key of its own."""
-    network = replace(config.networks[0], port=0, database=folder / "node.sqlite3")
+    network = replace(
+        config.networks[0], port=0, database=folder / "node.sqlite3", store=None, advertise=None
+    )
     worker = config.worker and replace(
         config.worker, key_path=folder / "key.json", capabilities=frozenset({JobType.TASK})
     )

@@ -12,6 +12,7 @@ import pytest
 from dispatchd.store.sqlite.connection import prepare
 from tests.support.disk import newer_version
 from tests.support.machines import Machines
+from tests.support.postgres import Server
 from tests.support.process import dispatchd, free_port
 from tests.support.small_model import prepare_small
 
@@ -60,6 +61,17 @@ def test_beside_a_node_that_sells_its_jobs(tmp_path: Path) -> None:
     assert "whole" in found["database monad"]["sentence"]
     assert found["clock"]["state"] == "ok"
     assert "1 workers are online" in found["coordinator"]["sentence"]
+
+
+def test_a_database_that_coordinators_share(tmp_path: Path, postgres: Server) -> None:
+    """The job is done at a node of the doctor's own, with a file of its own."""
+    secret = "s3cr3t"
+    for store, state in ((postgres.database(), "ok"), (f"postgresql://a:{secret}@[", "failure")):
+        code, found = examined(tmp_path, "--port", "0", "--store", store)
+        stores = {name: each for name, each in found.items() if name.startswith("store monad")}
+        assert {each["state"] for each in stores.values()} == {state}
+        assert (len(stores), code, found["job"]["state"]) == (5, int(state == "failure"), "ok")
+        assert secret not in json.dumps(found)
 
 
 @pytest.fixture(scope="module")

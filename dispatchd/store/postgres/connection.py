@@ -18,6 +18,11 @@ _T = TypeVar("_T")
 
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
+_NO_ADDRESS = (
+    "--store is no address such as postgresql://USER:PASSWORD@HOST:5432/NAME; in a password, signs"
+    " like / and # are written %2F and %23."
+)
+_SPEAK_FOR = "SELECT set_config('dispatchd.coordinator', $1, false)"
 _LOCK_WAIT = "SET lock_timeout = '3s'"
 _NO_WAIT = "RESET lock_timeout"
 _ALONE = """
@@ -37,20 +42,23 @@ class Address(Struct, frozen=True):
         """A new connection; raises `StoreUnavailable`, and `Unusable` for what is no address."""
         try:
             with our_errors():
-                return await asyncpg.connect(
+                connection = await asyncpg.connect(
                     self.url,
                     timeout=_CONNECT_SECONDS,
                     command_timeout=_COMMAND_SECONDS,
                     statement_cache_size=0,  # `Database` keeps statements itself
-                    server_settings={
-                        "application_name": "dispatchd",
-                        "dispatchd.coordinator": self.coordinator_key,
-                    },
+                    server_settings={"application_name": "dispatchd"},
                 )
+                try:  # poolers refuse settings that they do not know where a session begins
+                    await connection.execute(_SPEAK_FOR, self.coordinator_key)
+                except BaseException:
+                    connection.terminate()
+                    raise
+                return connection
         except asyncpg.PostgresError as error:  # a wrong password, no such database
             raise StoreUnavailable(sentence(error)) from error
-        except ValueError as error:
-            raise Unusable(f"--store: {error}") from None
+        except ValueError:  # whose words may be a part of the password
+            raise Unusable(_NO_ADDRESS) from None
 
 
 class Connection:

@@ -29,7 +29,7 @@ async def migrate(connection: "asyncpg.Connection[Any]") -> None:
 
     Raises `Unusable` where the database is of a newer version, or of an older one that is in use.
     """
-    present = await _version(connection)
+    present = await version_of(connection)
     if present > NEWEST_VERSION:
         raise Unusable(
             f"The database of --store is of version {present}, made by a newer dispatchd; this one"
@@ -39,7 +39,7 @@ async def migrate(connection: "asyncpg.Connection[Any]") -> None:
         return
     async with alone_with(connection):
         await connection.execute(_TABLE)
-        for version in range(await _version(connection) + 1, NEWEST_VERSION + 1):
+        for version in range(await version_of(connection) + 1, NEWEST_VERSION + 1):
             async with connection.transaction():
                 await connection.execute(_MIGRATIONS[version])
                 await connection.execute(_ADD, version)
@@ -63,13 +63,14 @@ async def alone_with(connection: "asyncpg.Connection[Any]") -> AsyncIterator[Non
 
 async def refuse_other_version(connection: "asyncpg.Connection[Any]") -> None:
     """Raises `StoreUnavailable` where the database is of a version that we do not know."""
-    version = await _version(connection)
+    version = await version_of(connection)
     if version != NEWEST_VERSION:
         raise StoreUnavailable(
             f"The database is of version {version} now, but this dispatchd knows {NEWEST_VERSION}."
         )
 
 
-async def _version(connection: "asyncpg.Connection[Any]") -> int:
+async def version_of(connection: "asyncpg.Connection[Any]") -> int:
+    """The version that the database is of; 0 for one without our tables."""
     known = await connection.fetchval(_KNOWN)
     return int(await connection.fetchval(_VERSION)) if known else 0

@@ -15,6 +15,7 @@ from dispatchd.core.errors import StoreUnavailable, Unusable
 from dispatchd.store.postgres.connection import Address
 from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.migrate import alone_with, migrate
+from dispatchd.store.postgres.pooling import refuse_pooling_by_transaction
 from dispatchd.store.sqlite.store import alone
 
 _ROWS_AT_ONCE = 1000
@@ -73,6 +74,7 @@ async def _target(address: Address) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await address.connect()
     try:
         with our_errors():
+            await refuse_pooling_by_transaction(address, connection)
             await migrate(connection)
             async with alone_with(connection), connection.transaction():
                 if not await connection.fetchval(_EMPTY):

@@ -12,12 +12,15 @@ from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.jobs import PostgresJobs
 from dispatchd.store.postgres.migrate import migrate
 from dispatchd.store.postgres.payments import PostgresPayments
+from dispatchd.store.postgres.pooling import refuse_pooling_by_transaction
 from dispatchd.store.postgres.seals import PostgresSeals
 from dispatchd.store.postgres.writing import writing
 from dispatchd.store.sql.groups import Flushed, Grouped
 from dispatchd.store.sql.store import SqlStore, store_over
 
 _READERS = 8
+CONNECTIONS = 1 + _READERS + 1
+"""What a coordinator takes: one that writes, those that read, and one that listens."""
 _BEGIN_CHAIN = """
     INSERT INTO chains (size, last, peaks) VALUES (0, decode(repeat('00', 32), 'hex'), '')
     ON CONFLICT DO NOTHING
@@ -58,6 +61,7 @@ async def _prepare(address: Address) -> None:
         connection = await address.connect()
         try:
             with our_errors():
+                await refuse_pooling_by_transaction(address, connection)
                 await migrate(connection)
                 await connection.execute(_BEGIN_CHAIN)
         finally:
