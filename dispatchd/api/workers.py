@@ -22,6 +22,7 @@ from dispatchd.core.joblog import wordless
 from dispatchd.core.limits import Limits
 from dispatchd.wire.decode import BadFrame, from_worker
 from dispatchd.wire.messages import (
+    KEY_TAKEN,
     CoordinatorMessage,
     ErrorFrame,
     Heartbeat,
@@ -281,6 +282,8 @@ class WorkerConnection:
     async def _close_when_left(self, seat: Seat) -> None:
         """The seat is no longer valid: its worker was silent, or sits elsewhere now."""
         await seat.left.wait()
+        if seat.displaced:
+            await self.send(ErrorFrame(KEY_TAKEN, "Another connection has proven this key by now."))
         await self.close(1000, b"seat no longer valid")
 
     def _hand_in(self, part: Coroutine[None, None, None]) -> None:

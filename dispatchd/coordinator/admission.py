@@ -59,7 +59,7 @@ class Admission:
         Of the jobs that are leased to its key, it keeps those in `active_jobs` once it has proven
         that key; the others are tried again then. Without a proof they stay leased as they are, and
         run out with their time. Raises `Invalid` where the key is that of this node's own worker,
-        whose key file nobody else has.
+        whose key file nobody else has; where it is the own worker that comes, if others have it.
         """
         if self._matching.stopping:
             raise Stopping
@@ -72,6 +72,8 @@ class Admission:
         incumbent = self._seats.with_key(card.provider_pubkey)
         if incumbent is not None and incumbent.local:
             raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
+        if local and any(each.key == seat.key and each.proven for each in self._seats.elsewhere):
+            raise Invalid(f"a worker at another coordinator works under its key {seat.key}")
         try:
             if incumbent is not None and incumbent.proven and not seat.proven:
                 await self._wait_behind(seat)
@@ -138,8 +140,12 @@ class Admission:
         self._vacate(seat)
         await self._work.end_all(seat)
 
-    def moved(self, seat: Seat) -> None:
-        """A worker sits at another coordinator by now; what it does not take along runs out."""
+    def moved(self, seat: Seat, *, proven: bool) -> None:
+        """A worker sits at another coordinator by now; what it does not take along runs out.
+
+        `proven`: it has proven its key there.
+        """
+        seat.displaced = proven
         self._vacate(seat)
         for held in list(seat.held.values()):
             seat.drop(held)
@@ -180,6 +186,7 @@ class Admission:
         """
         former = self._seats.with_key(seat.key)
         if former is not None:
+            former.displaced = seat.proven
             self._vacate(former)
         self._seats.add(seat)
         self._feed.journal.crowd_changed()

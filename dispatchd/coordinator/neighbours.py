@@ -197,7 +197,7 @@ class Neighbours:
         for sitting in elsewhere:
             seat = self._seats.with_key(sitting.key)
             if seat is not None and _has_followed(sitting, seat):
-                self._admission.moved(seat)
+                self._admission.moved(seat, proven=sitting.proven)
         await self._users.prepare()
         here = {seat.key: seat for seat in self._seats}
         for key, users in (await self._cluster.users_of_all(list(here))).items():
@@ -273,6 +273,9 @@ class Neighbours:
 def _has_followed(sitting: Sitting, seat: Seat) -> bool:
     """Whether the worker of a seat sits elsewhere by now, and not somebody who names its key.
 
-    Whoever has proven the key gives way to another that has, and never to one that has not.
+    Whoever has proven the key gives way to another that has, and never to one that has not. The
+    worker of this process is nowhere else.
     """
+    if seat.local:
+        return False
     return sitting.since > seat.since and (sitting.proven or not seat.proven)

@@ -9,13 +9,15 @@ from dispatchd.coordinator.seats import Seat
 from dispatchd.coordinator.work import Work
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable
+from dispatchd.core.errors import Invalid, StoreUnavailable
 from dispatchd.core.job import Assignment, Completion, Fault, JobType, Lease
 from dispatchd.core.limits import Limits
 
 log = logging.getLogger(__name__)
 
 _STORE_RETRY_SECONDS = 1.0
+_KEY_RETRY_SECONDS = 5.0
+_COPIED = "if its key file was copied, give each node one of its own (--key)"
 
 
 class SeatedWorker:
@@ -37,6 +39,7 @@ class SeatedWorker:
         self._card = card
         self._clock = clock
         self._beat_seconds = limits.renew_seconds
+        self._said = False
         self._seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -54,6 +57,11 @@ class SeatedWorker:
         while True:
             try:
                 return await self._admission.join(self._card(), local=True)
+            except Invalid as error:
+                if not self._said:
+                    log.warning("the node's own worker does not work yet: %s; %s", error, _COPIED)
+                self._said = True
+                await self._clock.sleep(_KEY_RETRY_SECONDS)
             except StoreUnavailable as error:
                 log.warning("the node's own worker cannot start yet: %s", error)
                 await self._clock.sleep(_STORE_RETRY_SECONDS)

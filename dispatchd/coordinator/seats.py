@@ -84,6 +84,8 @@ class Seat:
         self.grade = Grade.GOOD
         """What its standing was worth when that was last looked at."""
         self.left = asyncio.Event()
+        self.displaced = False
+        """Whether it has left because somebody else has proven the same key."""
         self.settled = asyncio.Event()
         self.proven = local
         self.challenge = None if local or card.version is None else new_challenge()

@@ -130,6 +130,10 @@ class JobCancel(Struct, frozen=True, tag_field="type", tag="job_cancel", omit_de
     attempt: int | None = None
 
 
+KEY_TAKEN = "KEY_TAKEN"
+"""The code of the error for a worker whose place another connection has, by the same key."""
+
+
 class ErrorFrame(Struct, frozen=True, tag_field="type", tag="error"):
     """A frame that could not be used."""
 

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 _PING_SECONDS = 30.0
 _PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+_DISPLACED_SECONDS = (60, 120, 240, 480, 900)
 _WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -45,6 +46,8 @@ class Dialler:
         self._urls.rotate(random.randrange(len(urls)))  # noqa: S311 - no secret
         self._clock = clock
         self._failures = 0
+        self._displaced = 0
+        self._give_way = False
 
     @property
     def host(self) -> str:
@@ -59,17 +62,28 @@ class Dialler:
         """The coordinator works with us, so the next pause is a short one again."""
         self._failures = 0
 
+    def displaced(self) -> None:
+        """Another process works under our key: the next pause is long, and longer each time."""
+        self._give_way = True
+
     async def pause(self, reason: str) -> None:
         """Says that there is no connection, and waits before the next try.
 
         The pauses grow with each round of all addresses.
         """
-        rounds = self._failures // len(self._urls)
-        seconds = _PAUSES_SECONDS[min(rounds, len(_PAUSES_SECONDS) - 1)]
-        self._failures += 1
+        seconds = self._seconds()
         log.warning("not connected to %s: %s; next try in %g s", self._urls[0], reason, seconds)
         self._urls.rotate(-1)
         await self._clock.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    def _seconds(self) -> float:
+        if self._give_way:
+            self._give_way = False
+            self._displaced += 1
+            return _DISPLACED_SECONDS[min(self._displaced, len(_DISPLACED_SECONDS)) - 1]
+        rounds = self._failures // len(self._urls)
+        self._failures += 1
+        return _PAUSES_SECONDS[min(rounds, len(_PAUSES_SECONDS) - 1)]
 
     @asynccontextmanager
     async def socket(

@@ -22,6 +22,7 @@ from dispatchd.core.proof import is_challenge, proof_text
 from dispatchd.core.receipt import complete
 from dispatchd.wire.decode import from_coordinator
 from dispatchd.wire.messages import (
+    KEY_TAKEN,
     CoordinatorMessage,
     ErrorFrame,
     Heartbeat,
@@ -45,10 +46,15 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 _ACK_SECONDS = 15.0
+_TAKEN = "another process works under our key; give each worker a key file of its own (--key)"
 
 
 class _Refused(Exception):
     """The coordinator has answered `register` with an error."""
+
+
+class _Displaced(Exception):
+    """Another connection has our place by now, since it has proven our key."""
 
 
 class _Claim:
@@ -92,6 +98,10 @@ class RemoteCoordinator:
                     reason = reason_of(error)
                 except _Refused as error:
                     reason = str(error)
+                except _Displaced:
+                    reason = _TAKEN
+                    self._dialler.displaced()
+                    self._keep(set())
                 finally:
                     self._registered.clear()
                 await self._dialler.pause(reason)
@@ -203,12 +213,15 @@ class RemoteCoordinator:
             await self._send(Prove(self._key.sign(text)))
 
     def _accept(self, ack: RegisterAck) -> None:
-        kept = set(ack.resumed or ())
+        self._keep(set(ack.resumed or ()))
+        self._registered.set()
+        log.info("connected; waiting for jobs (worker %s)", ack.worker_id)
+
+    def _keep(self, kept: set[str]) -> None:
+        """Of what is leased to us, these jobs stay so."""
         for job_id in self._leases.keys() - kept:
             self._lose(job_id)
         self._unclaimed = [a for a in self._unclaimed if a.lease.job_id in kept]
-        self._registered.set()
-        log.info("connected; waiting for jobs (worker %s)", ack.worker_id)
 
     async def _beat(self) -> None:
         while True:
@@ -228,6 +241,8 @@ class RemoteCoordinator:
                 lease = self._leases.get(job_id)
                 if lease is not None and attempt in (None, lease.attempt):
                     self._lose(job_id)
+            case ErrorFrame(code=code) if code == KEY_TAKEN:
+                raise _Displaced
             case ErrorFrame(code=code, message=text):
                 log.warning("the coordinator says %s: %s", code, text)
             case _:

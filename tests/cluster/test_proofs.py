@@ -6,10 +6,16 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
+from dispatchd.coordinator.seated import SeatedWorker
+from dispatchd.core.card import ProviderType, Slots, WorkerCard
+from dispatchd.core.clock import Clock
 from dispatchd.core.job import JobType
+from dispatchd.core.keys import KeyPair
 from dispatchd.core.limits import Limits
 from dispatchd.core.standing import Grade
+from tests.support.clock import FakeClock
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
 from tests.support.executors import Instant, Scripted
 from tests.support.foreign import foreign_worker
@@ -106,6 +112,42 @@ async def test_whoever_proves_the_key_elsewhere_takes_the_place(both: Pair) -> N
             await former.closed()
             await first.knows(workers=0)
             assert first.parts.seats.with_key(newer.pubkey) is not None
+
+
+def own_worker(of: Member, key: KeyPair, clock: Clock) -> SeatedWorker:
+    slots = (Slots(frozenset({JobType.TASK}), 1),)
+    card = WorkerCard(
+        provider_pubkey=key.public_hex, provider_type=ProviderType.DESKTOP, slots=slots
+    )
+    return SeatedWorker(of.parts.admission, of.parts.work, lambda: card, clock, LIMITS)
+
+
+async def test_of_two_nodes_with_a_copied_key_one_has_its_own_worker(
+    both: Pair, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second one says so and waits; nobody's place is taken, and no node ends."""
+    first, second = both
+    signing = SigningKey.generate()
+    key = KeyPair(signing)
+    former = asyncio.create_task(own_worker(first, key, clock).run())
+    await second.knows(workers=1)
+    later = asyncio.create_task(own_worker(second, key, clock).run())
+    await until(lambda: "works under its key" in caplog.text)
+    async with foreign_worker(second.http, second.url, signing) as worker:
+        await worker.prove(await worker.register("TASK", **OURS))
+        await until(lambda: any(each.proven for each in first.parts.seats.elsewhere))
+        seat = first.parts.seats.with_key(key.public_hex)
+        assert seat is not None
+        assert not seat.left.is_set()
+    await until(lambda: second.parts.seats.with_key(key.public_hex) is None)
+    former.cancel()
+    await asyncio.gather(former, return_exceptions=True)
+    await second.knows(workers=0)
+    clock.advance(5)
+    await until(lambda: second.parts.seats.with_key(key.public_hex) is not None)
+    later.cancel()
+    await asyncio.gather(later, return_exceptions=True)
+    assert caplog.text.count("works under its key") == 1
 
 
 @pytest.mark.parametrize("proves", [True, False])

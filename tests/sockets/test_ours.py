@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import re
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from nacl.signing import VerifyKey
 from dispatchd.core.clock import SystemClock
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
+from dispatchd.core.keys import KeyPair
 from dispatchd.worker.remote import HEARTBEAT_SECONDS
 from tests.support.clock import FakeClock
 from tests.support.executors import Gated, Instant
@@ -214,3 +217,36 @@ async def test_a_worker_whose_key_sits_elsewhere_now_is_told(node: Node) -> None
             await elsewhere.prove(await elsewhere.register(version="0"))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await task.stopped.wait()
+
+
+async def test_of_two_processes_with_one_key_the_displaced_one_stays_away_for_longer_each_time(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = KeyPair.generate()
+    clocks = FakeClock(), FakeClock()
+
+    async def gives_way(seconds: int, times: int) -> None:
+        said = f"another process works under our key.*next try in {seconds} s"
+        async with asyncio.timeout(10):
+            while len(re.findall(said, caplog.text)) < times:
+                await asyncio.sleep(0.005)
+
+    async with AsyncExitStack() as workers:
+        for clock in clocks:
+            worker = our_worker(
+                node.url,
+                {JobType.TASK: Instant({"summary": "x", "word_count": 1})},
+                key=key,
+                clock=clock,
+            )
+            await workers.enter_async_context(worker)
+            async with asyncio.timeout(10):
+                while not [seat for seat in node.parts.seats if seat.proven]:
+                    await asyncio.sleep(0.005)
+        await gives_way(60, times=1)
+        clocks[0].advance(75)
+        await gives_way(60, times=2)
+        clocks[1].advance(75)
+        await gives_way(120, times=1)
+        job_id = await node.commit(SUMMARIZE)
+        assert (await node.until(job_id, "completed"))["status"] == "completed"
