@@ -115,9 +115,11 @@ class Coordination(Struct, frozen=True):
         admission = Admission(
             *(store.jobs, store.trust, seats, matching, proofs, work, feed, clock, limits)
         )
-        shared = relay is not None and store.cluster is not None
-        contact = Contact(clock, limits.renew_seconds) if shared else None
-        sweep = Sweep(store.jobs, seats, matching, admission, work, feed, clock, limits, contact)
+        contact = Contact(clock, limits.renew_seconds)
+        sweep = Sweep(
+            *(store.jobs, seats, matching, admission, work, feed, clock, limits),
+            None if relay is None else contact,
+        )
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         users = Users(store.users, clock, limits)
@@ -126,7 +128,7 @@ class Coordination(Struct, frozen=True):
             sealing = Sealing(store.seals, chain.key, clock)
             neighbours = Neighbours(
                 *(store.cluster, store.jobs, store.records, seats, matching, admission, proofs),
-                *(feed, users, sealing, chain.key, relay, clock),
+                *(feed, users, sealing, contact, chain.key, relay, clock),
             )
         coordinator = Coordinator(
             intake,

@@ -12,13 +12,20 @@ class Contact:
         self._clock = clock
         self._break = millis(break_seconds)
         self._since = self._last = clock.now()
+        self._away = 0
 
-    def made(self) -> None:
-        """The store has just answered."""
+    def made(self) -> bool:
+        """The store has just answered; whether that ends a break."""
         now = self._clock.now()
-        if now - self._last >= self._break:
-            self._since = now
-        self._last = now
+        away, self._last = now - self._last, now
+        if away < self._break:
+            return False
+        self._since, self._away = now, away
+        return True
+
+    def away(self, seconds: float) -> float:
+        """For how many seconds it was lost, where that is less than `seconds` ago; else 0."""
+        return 0 if self.lasts(seconds) else self._away / 1000
 
     def lasts(self, seconds: float) -> bool:
         """Whether there was no break for so long."""

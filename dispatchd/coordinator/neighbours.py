@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from dispatchd.coordinator.admission import Admission
+from dispatchd.coordinator.contact import Contact
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.sealing import Sealing
@@ -28,7 +29,8 @@ from dispatchd.store import ClusterStore, JobStore, RecordStore
 log = logging.getLogger(__name__)
 
 _INSURANCE_SECONDS = 5.0
-_ANNOUNCE_SECONDS = 10.0  # who has not been seen for three times that is gone
+_ANNOUNCE_SECONDS = 10.0
+_GONE_SECONDS = 3 * _ANNOUNCE_SECONDS
 _HELD_SECONDS = 0.5
 _BETWEEN_LOOKS_SECONDS = 0.02
 _RETRY_SECONDS = 1.0
@@ -63,6 +65,7 @@ class Neighbours:
         feed: Feed,
         users: Users,
         sealing: Sealing,
+        contact: Contact,
         key: KeyPair,
         relay: Relay,
         clock: Clock,
@@ -77,6 +80,7 @@ class Neighbours:
         self._feed = feed
         self._users = users
         self.sealing = sealing
+        self._contact = contact
         self._key = key
         self._relay = relay
         self._clock = clock
@@ -92,7 +96,7 @@ class Neighbours:
 
     async def prepare(self) -> None:
         """Looks at who else is there, before anything can be committed."""
-        await self._look_around(await self._cluster.neighbours())
+        await self._look_around(await self._living())
 
     async def listen(self) -> None:
         """Hears bells for as long as the node lives."""
@@ -186,8 +190,13 @@ class Neighbours:
             await self._cluster.announce(url, self._seats.sittings)
             self._announced, self._met_at = version, now
         if Bell.PEOPLE in rung:
-            await self._look_around(await self._cluster.neighbours())
+            await self._look_around(await self._living())
             await self._look_at_struck()
+
+    async def _living(self) -> list[Neighbour]:
+        """The others that live; they need not have said so while this one was cut off itself."""
+        found = await self._cluster.neighbours(_GONE_SECONDS + self._contact.away(_GONE_SECONDS))
+        return await self._living() if self._contact.made() else found
 
     async def _look_around(self, others: list[Neighbour]) -> None:
         """Learns who sits elsewhere, and whom users trust by now."""

@@ -332,8 +332,8 @@ class ClusterStore(Protocol):
         """Says that it stops: others may take over what this coordinator was doing."""
         ...
 
-    async def neighbours(self) -> list[Neighbour]:
-        """The other coordinators that live."""
+    async def neighbours(self, silent_seconds: float) -> list[Neighbour]:
+        """The other coordinators that live: not silent for so long."""
         ...
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState]:

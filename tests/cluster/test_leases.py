@@ -1,15 +1,17 @@
-"""Leases that could not be renewed while the shared database was away."""
+"""What coordinators believe of one another after the shared database was away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from dispatchd.core.limits import Limits
 from tests.support.alive import beat
 from tests.support.clock import FakeClock
-from tests.support.cluster import Member, member
+from tests.support.cluster import PATIENCE_SECONDS, Member, member
 from tests.support.foreign import ForeignWorker, foreign_worker
 from tests.support.keyholders import OURS
 from tests.support.postgres import Server
@@ -44,6 +46,14 @@ async def sweep(clock: FakeClock, seconds: int, *members: Member) -> None:
         clock.advance(1)
         for each in members:
             await each.parts.sweep.once()
+
+
+async def executed(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
 
 
 async def leased(asked: Member, worker: ForeignWorker) -> str:
@@ -84,3 +94,32 @@ async def test_what_nobody_renews_after_an_outage_is_tried_again(
         assert (await first.parts.coordinator.get(job_id)).faults == 0
         await sweep(clock, 1, first)
         assert (await first.parts.coordinator.get(job_id)).faults == 1
+
+
+async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_say_so(
+    tmp_path: Path, store: str
+) -> None:
+    """The second's clock stands still, so that it says nothing."""
+    folders, clocks = [tmp_path / name for name in "ab"], (FakeClock(), FakeClock())
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        member(folders[0], store, LIMITS, clocks[0]) as first,
+        member(folders[1], store, LIMITS, clocks[1]) as second,
+        foreign_worker(second.http, second.url) as worker,
+    ):
+        await worker.register("TASK")
+        here = first.parts.neighbours
+        assert here is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not first.parts.seats.elsewhere:
+                clocks[1].advance(0.1)  # it announces the worker now
+                await here.prepare()
+        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
+        clocks[0].advance(60)
+        for _ in range(6):
+            await here.prepare()
+            assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
+            clocks[0].advance(5)
+        await here.prepare()
+        assert first.parts.seats.elsewhere == []

@@ -33,7 +33,8 @@ _ANNOUNCE = f"""
 _WITHDRAW = f"DELETE FROM coordinators WHERE coordinator_key = {_ME}"
 _NEIGHBOURS = f"""
     SELECT coordinator_key, url, sittings FROM coordinators
-    WHERE coordinator_key <> {_ME} AND {ALIVE}
+    WHERE coordinator_key <> {_ME}
+        AND seen_at > clock_timestamp() - CAST(? AS double precision) * interval '1 second'
 """
 _STATES = "SELECT id, status, attempt, worker_key FROM jobs WHERE id IN ({rows})"
 _CHAINED_BY = """
@@ -95,9 +96,10 @@ class PostgresCluster:
         """Says that it stops: others may take over what this coordinator was doing."""
         await self._write(lambda db: db.execute(_WITHDRAW).rowcount)
 
-    async def neighbours(self) -> list[Neighbour]:
-        """The other coordinators that live."""
-        rows = await self._read(lambda db: db.execute(_NEIGHBOURS).fetchall())
+    async def neighbours(self, silent_seconds: float) -> list[Neighbour]:
+        """The other coordinators that live: not silent for so long."""
+        values = (float(silent_seconds),)
+        rows = await self._read(lambda db: db.execute(_NEIGHBOURS, values).fetchall())
         sitting = tuple[Sitting, ...]
         return [
             Neighbour(key, url, msgspec.json.decode(text, type=sitting)) for key, url, text in rows
