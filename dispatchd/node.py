@@ -28,6 +28,7 @@ from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours, Relay
+from dispatchd.coordinator.overview import Overview
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seated import SeatedWorker
@@ -123,19 +124,21 @@ class Coordination(Struct, frozen=True):
                 *(store.cluster, store.jobs, seats, matching, admission, proofs, feed, users),
                 *(chain.key, relay, clock),
             )
+        overview = Overview(
+            *(seats, matching, store.records, feed, recent, clock, limits, neighbours)
+        )
         coordinator = Coordinator(
             intake,
             store.jobs,
             store.payments,
             store.trust,
-            store.records,
             seats,
             matching,
             work,
             proofs,
             feed,
             users,
-            recent,
+            overview,
             clock,
             limits,
             neighbours,
@@ -162,7 +165,7 @@ class Coordination(Struct, frozen=True):
         if self.sales is not None:
             parts += [self.sales.till.run, self.sales.captures.run]
         if self.neighbours is not None:
-            parts.append(self.neighbours.listen)
+            parts += [self.neighbours.listen, self.coordinator.overview.run]
         return parts
 
     async def prepare(self) -> None:

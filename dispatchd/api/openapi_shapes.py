@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from dispatchd.api.gate import PaymentKind
-from dispatchd.coordinator.coordinator import Numbers
 from dispatchd.coordinator.explain import Rule
-from dispatchd.coordinator.recent import Event
+from dispatchd.coordinator.life import Event
+from dispatchd.coordinator.overview import Numbers
 from dispatchd.coordinator.series import Bucket
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import JobStatus, JobType, Privacy, Tier
