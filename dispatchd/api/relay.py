@@ -19,7 +19,7 @@ TICKET = "Dispatchd-Ticket"
 """The header by which coordinators over one store know one another."""
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=60)
 _BUNDLE_TIMEOUT = aiohttp.ClientTimeout(total=10)
-_GLANCE_TIMEOUT = aiohttp.ClientTimeout(total=1)
+_GLANCE_TIMEOUT = aiohttp.ClientTimeout(total=1.5)
 """Whoever looks at the network waits for this, and sees what is known without it."""
 
 _T = TypeVar("_T")
@@ -76,5 +76,5 @@ class HttpRelay:
                     return None
                 return msgspec.json.decode(await reply.read(), type=kind)
         except _TROUBLE:
-            log.info("another coordinator cannot be read at %s", address)
+            log.debug("another coordinator cannot be read at %s", address)
             return None

@@ -48,8 +48,7 @@ async def group(folder: Path, store: str, names: str) -> AsyncIterator[Group]:
             stack = await all_stacks.enter_async_context(AsyncExitStack())
             members.append(await stack.enter_async_context(member(folder / name, store)))
             stacks.append(stack)
-        for each in members:
-            await until(lambda each=each: count_of_others(each) == len(names) - 1)  # type: ignore[misc]
+        await until_all(members, lambda each: count_of_others(each) == len(names) - 1)
         yield Group(members, stacks)
 
 
@@ -70,18 +69,29 @@ def count_of_others(each: Member) -> int:
     return len(neighbours._others)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():
-            await asyncio.sleep(0.01)
+def knows_a_key(each: Member) -> bool:
+    """Whether it has heard of a worker elsewhere that has proven its key."""
+    return any(sitting.proven for sitting in each.parts.seats.elsewhere)
 
 
-async def glance(asked: Member, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The network as one shows it, once that is so."""
+async def until_all(members: list[Member], holds: Callable[[Member], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds(found := await asked.ask("GET", "/v1/network")):
+        for each in members:
+            while not holds(each):
+                await asyncio.sleep(0.01)
+
+
+async def answer(asked: Member, path: str, holds: Callable[[Any], bool]) -> Any:
+    """What one answers, once that is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not holds(found := await asked.ask("GET", path)):
             await asyncio.sleep(0.05)
-    return dict(found)
+    return found
+
+
+async def glance(asked: Member, completed: int) -> Any:
+    """The network as one shows it, once so many jobs have completed."""
+    return await answer(asked, "/v1/network", lambda found: found["now"]["completed"] == completed)
 
 
 async def api_key(asked: Member, user_id: str) -> dict[str, str]:
@@ -109,8 +119,7 @@ async def test_a_worker_is_shown_by_all_with_what_it_does(three: Group) -> None:
     first, second, third = three.members
     script = Scripted()
     async with our_worker(second.url, {JobType.TASK: script}, device="cpu") as key:
-        for each in (first, third):
-            await until(lambda each=each: any(s.proven for s in each.parts.seats.elsewhere))  # type: ignore[misc]
+        await until_all([first, third], knows_a_key)
         running = await first.commit()
         async with asyncio.timeout(PATIENCE_SECONDS):
             await script.started.wait()
@@ -152,7 +161,7 @@ async def test_one_key_at_two_places_is_one_worker(three: Group) -> None:
         our_worker(second.url, {JobType.TASK: Instant(DONE)}) as key,
         foreign_worker(third.http, third.url) as thief,
     ):
-        await until(lambda: any(each.proven for each in first.parts.seats.elsewhere))
+        await until_all([first], knows_a_key)
         await posing_as(key.public_hex, thief).register("LLM_INFER")
         await first.knows(workers=2)
         (worker,) = (await first.ask("GET", "/v1/workers"))["workers"]
@@ -184,14 +193,14 @@ async def test_a_job_is_seen_by_all_from_commit_to_end(three: Group) -> None:
             ["committed", "assigned", "completed"],
         )
         for each in three.members:
-            found = await glance(each, lambda found: found["now"]["completed"] == 1)
+            found = await glance(each, 1)
             assert states(found) == {job_id: "completed"}
             now = found["now"]
             assert (now["workers_online"], now["waiting"], now["running"]) == (1, 0, 0)
             assert (now["failed"], now["completed_in_last_minute"]) == (0, 1)
             assert counted(found) == (1, 1)
-            life = await each.ask("GET", f"/v1/jobs/{job_id}/timeline")
-            assert (steps(life), life["whole"]) == (["committed", "assigned", "completed"], True)
+            life = await answer(each, f"/v1/jobs/{job_id}/timeline", lambda life: life["whole"])
+            assert steps(life) == ["committed", "assigned", "completed"]
             assert all(step["at"] for step in life["steps"])
 
 
@@ -201,7 +210,7 @@ async def test_what_a_coordinator_counted_goes_with_it(three: Group) -> None:
         await first.knows(workers=1)
         job_id = await first.commit()
         await first.ended(job_id)
-        await glance(first, lambda found: found["now"]["completed"] == 1)
+        await glance(first, 1)
     await three.kill(1)
     found = await first.ask("GET", "/v1/network")
     assert (found["now"]["completed"], counted(found)) == (1, (1, 1)), "it cannot be asked"
@@ -216,11 +225,11 @@ async def test_the_last_minutes_outlive_who_counted_them(tmp_path: Path, store: 
         async with our_worker(second.url, {JobType.TASK: Instant(DONE)}):
             await first.knows(workers=1)
             await first.ended(await first.commit())
-            await glance(first, lambda found: found["now"]["completed"] == 1)
+            await glance(first, 1)
         neighbours = second.parts.neighbours
         assert neighbours is not None
         await neighbours.withdraw()
-        found = await glance(first, lambda found: found["now"]["completed"] == 0)
+        found = await glance(first, 0)
         assert counted(found) == (1, 1)
         assert found["now"]["failed"] == 0
 
@@ -228,8 +237,7 @@ async def test_the_last_minutes_outlive_who_counted_them(tmp_path: Path, store: 
 async def test_a_private_job_is_listed_for_its_user_alone(three: Group) -> None:
     first, second, third = three.members
     mine, others = [await api_key(first, name) for name in ("ann", "bob")]
-    for each in three.members:
-        await until(lambda each=each: each.parts.coordinator.users.protected("bob"))  # type: ignore[misc]
+    await until_all(three.members, lambda each: each.parts.coordinator.users.protected("bob"))
     async with our_worker(second.url, {JobType.TASK: Instant(DONE)}) as worker:
         await first.knows(workers=1)
         code = await first.ask("POST", "/v1/trust/create", {"user_id": "ann"}, **mine)
