@@ -25,6 +25,7 @@ from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, Worke
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.elsewhere import Elsewhere
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours, Relay
@@ -118,14 +119,15 @@ class Coordination(Struct, frozen=True):
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         users = Users(store.users, clock, limits)
-        neighbours = None
+        neighbours = elsewhere = None
         if relay is not None and store.cluster is not None:
             neighbours = Neighbours(
                 *(store.cluster, store.jobs, seats, matching, admission, proofs, feed, users),
                 *(chain.key, relay, clock),
             )
+            elsewhere = Elsewhere(neighbours, seats, matching, recent, clock)
         overview = Overview(
-            *(seats, matching, store.records, feed, recent, clock, limits, neighbours)
+            *(seats, matching, store.records, feed, recent, clock, limits, elsewhere)
         )
         coordinator = Coordinator(
             intake,

@@ -11,7 +11,7 @@ from dispatchd.core.neighbour import Sitting
 from dispatchd.core.standing import Grade, Standing
 
 Leases = Mapping[str, Mapping[JobType, int]]
-"""How many jobs of each type each worker has, by its key."""
+"""How many jobs of each type workers have that sit elsewhere, by their keys."""
 
 
 class KnownWorker(Struct, frozen=True):

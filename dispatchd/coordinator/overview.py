@@ -1,39 +1,28 @@
-"""The network as a whole, whichever of its coordinators is asked.
-
-What happens here is known here. What happens elsewhere is read while somebody watches or asks, and
-where coordinators share a store alone: the latest jobs and the leases in the store, and of each
-other coordinator what it has counted.
-"""
+"""The network as a whole, whichever of its coordinators is asked."""
 
 import asyncio
-import contextlib
 import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from msgspec import Struct
 
+from dispatchd.coordinator.elsewhere import Elsewhere
 from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.known import KnownWorker, Leases, grade_of, jobs_of
 from dispatchd.coordinator.life import Step, merged, stored_steps, whole
 from dispatchd.coordinator.matching import Matching
-from dispatchd.coordinator.neighbours import Neighbours
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.series import Bucket, Counts, Series, summed
 from dispatchd.core.clock import Clock
-from dispatchd.core.errors import StoreUnavailable
-from dispatchd.core.job import Job, Millis
+from dispatchd.core.job import Job
 from dispatchd.core.limits import Limits
 from dispatchd.core.neighbour import Sitting
 from dispatchd.core.standing import Standing
 from dispatchd.feed import Feed
 from dispatchd.scheduler import grade
 from dispatchd.store import RecordStore
-
-_BETWEEN_LOOKS_SECONDS = 0.5
-_BETWEEN_LOOKS_MILLIS: Millis = 500
-_JOBS_AT_ONCE = 50
 
 
 class Numbers(Struct, frozen=True):
@@ -45,24 +34,6 @@ class Numbers(Struct, frozen=True):
     completed: int
     failed: int
     completed_in_last_minute: int
-
-
-class Elsewhere:
-    """What another coordinator has counted. Its buckets outlive it, its totals do not."""
-
-    def __init__(self) -> None:
-        self.series = Series()
-        self.completed = 0
-        self.failed = 0
-
-    def heard(self, counts: Counts, now: Millis, version: int) -> bool:
-        """Takes over what it says; whether that is news, which has this version then."""
-        totals = (self.completed, self.failed)
-        self.completed, self.failed = counts.completed, counts.failed
-        return self.series.heard(counts.tallies, now, version) or totals != (
-            counts.completed,
-            counts.failed,
-        )
 
 
 class Overview:
@@ -77,8 +48,9 @@ class Overview:
         recent: Recent,
         clock: Clock,
         limits: Limits,
-        neighbours: Neighbours | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        """`elsewhere` is there where others may share the store; else nothing is read for them."""
         self._seats = seats
         self._matching = matching
         self._records = records
@@ -86,10 +58,7 @@ class Overview:
         self.recent = recent
         self._clock = clock
         self._limits = limits
-        self._neighbours = neighbours
-        self._elsewhere: dict[str, Elsewhere] = {}
-        self._looking = asyncio.Lock()
-        self._looked_at: Millis = 0
+        self._elsewhere = elsewhere
         self._watchers = 0
         self._watched = asyncio.Event()
 
@@ -125,8 +94,8 @@ class Overview:
     async def timeline(self, job: Job) -> tuple[list[Step], bool]:
         """What has happened to a job, and whether that is all."""
         seen = self.seen(job.id)
-        if self._neighbours is not None and not whole(seen, job):
-            seen = [*seen, *await self._neighbours.steps(job.id)]
+        if self._elsewhere is not None and not whole(seen, job):
+            seen = [*seen, *await self._elsewhere.steps(job.id)]
         return merged(seen, stored_steps(job)), whole(seen, job)
 
     def seen(self, job_id: str) -> list[Step]:
@@ -138,13 +107,14 @@ class Overview:
         """The connected workers, and how much goes on."""
         leases = await self._leases()
         workers, now = await self._workers(leases), self._clock.now()
-        elsewhere = [each for key, each in self._elsewhere.items() if self._is_there(key)]
+        completed, failed = (0, 0) if self._elsewhere is None else self._elsewhere.totals
+        running = sum(sum(jobs.values()) for jobs in leases.values())
         numbers = Numbers(
             workers_online=self.workers_online,
             waiting=self._matching.queued,
-            running=len(self._seats.under_way) + self._running_elsewhere(leases),
-            completed=self.recent.completed + sum(each.completed for each in elsewhere),
-            failed=self.recent.failed + sum(each.failed for each in elsewhere),
+            running=len(self._seats.under_way) + running,
+            completed=self.recent.completed + completed,
+            failed=self.recent.failed + failed,
             completed_in_last_minute=sum(
                 each.completed_in_last_minute(now) for each in self._all_series
             ),
@@ -181,65 +151,24 @@ class Overview:
 
     async def run(self) -> None:
         """Keeps up with what happens elsewhere while somebody watches."""
-        if self._neighbours is None:
-            return
-        while True:
-            await self._watched.wait()
-            self._neighbours.moved.clear()
-            with contextlib.suppress(StoreUnavailable):  # of which the neighbours' loop tells
-                await self.refresh()
-            await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
-            # Of a job that is given out at once no bell tells.
-            await self._clock.wait(self._neighbours.moved, _BETWEEN_LOOKS_SECONDS)
+        if self._elsewhere is not None:
+            await self._elsewhere.keep_up(self._watched)
 
     async def refresh(self) -> None:
         """Learns what has happened elsewhere, unless that was just done.
 
         Raises `StoreUnavailable`. Does nothing where nobody shares the store.
         """
-        if self._neighbours is None:
-            return
-        async with self._looking:
-            now = self._clock.now()
-            if now - self._looked_at < _BETWEEN_LOOKS_MILLIS:
-                return
-            self._looked_at = now
-            newest = {key: each.series.newest for key, each in self._elsewhere.items()}
-            self._count(await self._neighbours.counts(newest))
-            waiting = self._matching.queued
-            await self._matching.look()
-            if self._matching.queued != waiting:
-                self.recent.crowd_changed()
-            open_here = [each for each in self.recent.open if each not in self._seats.under_way]
-            for job in await self._neighbours.cluster.latest(_JOBS_AT_ONCE, open_here):
-                self.recent.found(job)
-
-    def _count(self, heard: dict[str, Counts]) -> None:
-        now, version = self._clock.now(), self.recent.version + 1
-        news = [
-            self._elsewhere.setdefault(key, Elsewhere()).heard(counts, now, version)
-            for key, counts in heard.items()
-        ]
-        if any(news):
-            self.recent.crowd_changed()
-        for key in [key for key in self._elsewhere if not self._is_there(key)]:
-            if self._elsewhere[key].series.is_over(now):
-                del self._elsewhere[key]
-
-    def _is_there(self, coordinator_key: str) -> bool:
-        return self._neighbours is not None and self._neighbours.has(coordinator_key)
+        if self._elsewhere is not None:
+            await self._elsewhere.refresh()
 
     @property
     def _all_series(self) -> list[Series]:
-        return [self.recent.series, *(each.series for each in self._elsewhere.values())]
+        others = [] if self._elsewhere is None else self._elsewhere.series
+        return [self.recent.series, *others]
 
     async def _leases(self) -> Leases:
-        return {} if self._neighbours is None else await self._neighbours.cluster.leases()
-
-    def _running_elsewhere(self, leases: Leases) -> int:
-        """How many jobs workers have that do not sit here."""
-        away = [jobs for key, jobs in leases.items() if self._seats.with_key(key) is None]
-        return sum(sum(jobs.values()) for jobs in away)
+        return {} if self._elsewhere is None else await self._elsewhere.leases()
 
     async def _workers(self, leases: Leases) -> list[KnownWorker]:
         places: list[Seat | Sitting] = [*self._seats, *self._seats.others.values()]

@@ -94,6 +94,16 @@ async def glance(asked: Member, completed: int) -> Any:
     return await answer(asked, "/v1/network", lambda found: found["now"]["completed"] == completed)
 
 
+async def change(
+    seen: AsyncIterator[tuple[str, Any, str]], wanted: Callable[[dict[str, Any]], bool]
+) -> dict[str, Any]:
+    """What a watcher is told next that is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not wanted(news := (await anext(seen))[1]):
+            pass
+    return news
+
+
 async def api_key(asked: Member, user_id: str) -> dict[str, str]:
     made = await asked.ask("POST", "/v1/users", {"user_id": user_id})
     return {"Authorization": f"Bearer {made['api_key']}"}
@@ -173,20 +183,20 @@ async def test_a_job_is_seen_by_all_from_commit_to_end(three: Group) -> None:
     """One takes it, a worker of another does it, and the third has somebody who watches."""
     first, second, third = three.members
     script = Scripted()
-    async with our_worker(second.url, {JobType.TASK: script}) as key:
+    async with AsyncExitStack() as stack:
+        watching = third.http.get(f"{third.url}/v1/network/events")
+        seen = events(await stack.enter_async_context(watching))
+        worker = our_worker(second.url, {JobType.TASK: script})
+        key = await stack.enter_async_context(worker)
+        await change(seen, lambda news: key.public_hex in news.get("present", ()))
         await first.knows(workers=1)
-        async with third.http.get(f"{third.url}/v1/network/events") as reply:
-            seen = events(reply)
-            job_id = await first.commit()
-            last: dict[str, Any] = {}
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while states(last := (await anext(seen))[1]).get(job_id) != "assigned":
-                    pass
-                while (last["now"]["running"], last["now"]["waiting"]) != (1, 0):
-                    last = (await anext(seen))[1]
-                script.pieces.put_nowait(DONE)
-                while states(last := (await anext(seen))[1]).get(job_id) != "completed":
-                    pass
+        job_id = await first.commit()
+        last = await change(seen, lambda news: states(news).get(job_id) == "assigned")
+        busy = {"running": 1, "waiting": 0}
+        if not last["now"].items() >= busy.items():
+            await change(seen, lambda news: news["now"].items() >= busy.items())
+        script.pieces.put_nowait(DONE)
+        last = await change(seen, lambda news: states(news).get(job_id) == "completed")
         (shown,) = [job for job in last["jobs"] if job["id"] == job_id]
         assert (shown["provider_pubkey"], steps(shown)) == (
             key.public_hex,

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dispatchd.coordinator.life import Event, Step, merged, progress, stored_steps, whole
 from dispatchd.core.job import MOVES, Job, JobStatus, JobType, Privacy, Refusal, Tier
@@ -9,10 +10,20 @@ from dispatchd.core.job import MOVES, Job, JobStatus, JobType, Privacy, Refusal,
 KEYS = ("aa", "bb")
 
 
-def job(status: JobStatus, attempt: int, **fields: object) -> Job:
-    values = {"id": "1", "job_type": JobType.TASK, "tier": Tier.CHEAP, "payload": "", "rank": 0}
-    values |= {"privacy": Privacy.PUBLIC, "user_id": "ann", "created_at": 5}
-    return Job(**(values | {"status": status, "attempt": attempt} | fields))  # type: ignore[arg-type]
+def job(status: JobStatus, attempt: int, worker_key: str | None = None) -> Job:
+    return Job(
+        id="1",
+        job_type=JobType.TASK,
+        tier=Tier.CHEAP,
+        privacy=Privacy.PUBLIC,
+        user_id="ann",
+        payload="",
+        created_at=5,
+        rank=0,
+        status=status,
+        attempt=attempt,
+        worker_key=worker_key,
+    )
 
 
 @given(st.data())
@@ -54,7 +65,7 @@ def test_what_several_have_seen_is_one_life(
 ) -> None:
     steps = lives(attempts, end)
     status = JobStatus.PENDING if end is None else JobStatus(end)
-    stands = job(status, attempts, worker_key=None if end is None else KEYS[attempts % 2])
+    stands = job(status, attempts, None if end is None else KEYS[attempts % 2])
     told = data.draw(st.permutations([*steps, *data.draw(st.lists(st.sampled_from(steps)))]))
     assert merged(told, stored_steps(stands)) == steps
     assert whole(told, stands)
@@ -64,9 +75,7 @@ def test_what_several_have_seen_is_one_life(
 
 
 def test_what_nobody_saw_is_put_where_it_belongs() -> None:
-    stands = job(
-        JobStatus.COMPLETED, 2, worker_key="bb", completed_at=40, avoid=(Refusal("aa", 20),)
-    )
+    stands = replace(job(JobStatus.COMPLETED, 2, "bb"), completed_at=40, avoid=(Refusal("aa", 20),))
     seen = [Step(Event.FIRST_TEXT, 30, 2, "bb"), Step(Event.COMMITTED, 5)]
     assert [(each.event, each.at) for each in merged(seen, stored_steps(stands))] == [
         (Event.COMMITTED, 5),
@@ -78,7 +87,7 @@ def test_what_nobody_saw_is_put_where_it_belongs() -> None:
 
 
 def test_an_end_of_unknown_time_comes_last_and_a_clock_that_is_behind_changes_nothing() -> None:
-    stands = job(JobStatus.FAILED, 1, worker_key="aa", error="boom")
+    stands = replace(job(JobStatus.FAILED, 1, "aa"), error="boom")
     seen = [Step(Event.ASSIGNED, 3, 1, "aa")]
     told = merged(seen, stored_steps(stands))
     assert [each.event for each in told] == [Event.COMMITTED, Event.ASSIGNED, Event.FAILED]
