@@ -294,8 +294,11 @@ async def test_nothing_more_is_read_where_nobody_looks(
         return found
 
     monkeypatch.setattr(neighbours.cluster, "latest", noted)
+    recent = first.parts.coordinator.overview.recent
+    version = recent.version
     async with our_worker(second.url, {JobType.TASK: Instant(DONE)}):
         await first.knows(workers=1)
+        assert recent.version > version, "whoever watched would be told of the worker"
         await first.ended(await first.commit())
     assert neighbours.moved.is_set()
     assert read == []
