@@ -26,9 +26,11 @@ from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.contact import Contact
 from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.elsewhere import Elsewhere
 from dispatchd.coordinator.intake import Intake, Sales
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours, Relay
+from dispatchd.coordinator.overview import Overview
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.sealing import Sealing
@@ -123,26 +125,29 @@ class Coordination(Struct, frozen=True):
         sales = None if shop is None else shop.sales(matching, feed, owed)
         intake = Intake(store.jobs, seats, proofs, matching, feed, clock, limits, sales)
         users = Users(store.users, clock, limits)
-        neighbours = None
+        neighbours = elsewhere = None
         if relay is not None and store.cluster is not None and store.seals is not None:
             sealing = Sealing(store.seals, chain.key, clock)
             neighbours = Neighbours(
                 *(store.cluster, store.jobs, store.records, seats, matching, admission, proofs),
                 *(feed, users, sealing, contact, chain.key, relay, clock),
             )
+            elsewhere = Elsewhere(neighbours, seats, matching, recent, clock)
+        overview = Overview(
+            *(seats, matching, store.records, feed, recent, clock, limits, elsewhere)
+        )
         coordinator = Coordinator(
             intake,
             store.jobs,
             store.payments,
             store.trust,
-            store.records,
             seats,
             matching,
             work,
             proofs,
             feed,
             users,
-            recent,
+            overview,
             clock,
             limits,
             neighbours,
@@ -170,6 +175,7 @@ class Coordination(Struct, frozen=True):
             parts += [self.sales.till.run, self.sales.captures.run]
         if self.neighbours is not None:
             parts += [self.neighbours.listen, self.neighbours.sealing.run]
+            parts.append(self.coordinator.overview.run)
         return parts
 
     async def prepare(self) -> None:

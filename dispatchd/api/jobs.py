@@ -105,11 +105,12 @@ class JobRoutes:
         return await self._view.reply(await self._coordinator.cancel(job_id))
 
     async def _explain(self, request: web.Request) -> web.Response:
-        job, exclusions = await self._coordinator.explain(request.match_info["id"].lower())
+        job = await self._coordinator.get(request.match_info["id"].lower())
         self._access.read(request, job)
         body: dict[str, object] = {"job_id": job.id, "status": job.status}
         if job.status in ENDED:
             return json_response(body | {"workers": []})
+        exclusions = await self._coordinator.overview.explain(job)
         able = job.status in LEASED or any(each.rule is None for each in exclusions)
         body["verdict"] = "will run" if able else "cannot run now"
         body["workers"] = [_excluded(each) for each in exclusions]

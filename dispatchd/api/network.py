@@ -14,21 +14,27 @@ from msgspec import Struct
 
 from dispatchd import __version__
 from dispatchd.api.access import Access
+from dispatchd.api.body import whole_number
 from dispatchd.api.errors import guarded, json_response, raw_response
 from dispatchd.api.gate import Gate
+from dispatchd.api.relay import TICKET
 from dispatchd.api.sse import KEEP_ALIVE, send_events
 from dispatchd.api.status import worker_shown
-from dispatchd.coordinator.coordinator import Coordinator, Numbers
-from dispatchd.coordinator.recent import Event, Life, Recent, Step
+from dispatchd.coordinator.coordinator import Coordinator
+from dispatchd.coordinator.life import Life, Step
+from dispatchd.coordinator.overview import Numbers
+from dispatchd.coordinator.recent import Recent
 from dispatchd.core.clock import Clock, iso
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.core.job import ENDED, Job, JobStatus, Millis
+from dispatchd.core.job import Millis
+from dispatchd.core.neighbour import NETWORK
 from dispatchd.core.network import Network
 
 _FRAME_MILLIS: Millis = 250
 _QUIET_SECONDS = 15.0
 _JOBS_MAX = 50
 _WORKERS_MAX = 200
+_BUCKET_MAX = 2**53
 _NOTHING = -1
 """The version that a watcher has seen who has seen nothing."""
 
@@ -82,10 +88,11 @@ class NetworkRoutes:
         self, coordinator: Coordinator, access: Access, network: Network, gate: Gate, clock: Clock
     ) -> None:
         self._coordinator = coordinator
-        self._recent = coordinator.recent
+        self._overview = coordinator.overview
+        self._recent = self._overview.recent
         self._access = access
         self._clock = clock
-        self._crowd = Crowd(coordinator.recent)
+        self._crowd = Crowd(self._recent)
         self._frame: Frame | None = None
         self._looking = asyncio.Lock()
         self._about: dict[str, object] = {
@@ -103,7 +110,11 @@ class NetworkRoutes:
         router.add_get("/v1/jobs/{id}/timeline", guarded(self._timeline))
 
     async def _glance(self, request: web.Request) -> web.Response:
+        if self._is_neighbour(NETWORK, request):
+            since = whole_number(request, "since", 0, _BUCKET_MAX, default=0)
+            return raw_response(msgspec.json.encode(self._overview.counts(since)))
         self._access.enter(request)
+        await self._overview.refresh()
         frame = await self._look()
         return raw_response(self._print(frame, _NOTHING, self._access.caller(request)))
 
@@ -113,11 +124,10 @@ class NetworkRoutes:
 
     async def _timeline(self, request: web.Request) -> web.Response:
         job = await self._coordinator.get(request.match_info["id"].lower())
+        if self._is_neighbour(job.id, request):
+            return raw_response(msgspec.json.encode(self._overview.seen(job.id)))
         self._access.read(request, job)
-        life = self._recent.life(job.id)
-        if life is not None and life.attempt != job.attempt:
-            life = None  # another coordinator's worker had it
-        steps = _stored_steps(job) if life is None else _seen_steps(life, job)
+        steps, whole = await self._overview.timeline(job)
         return json_response(
             {
                 "job_id": job.id,
@@ -127,10 +137,13 @@ class NetworkRoutes:
                 "user_id": job.user_id,
                 "attempts": job.attempt,
                 "failed_attempts": job.faults,
-                "whole": life is not None and life.whole,
+                "whole": whole,
                 "steps": [_step_shown(step) for step in steps],
             }
         )
+
+    def _is_neighbour(self, subject: str, request: web.Request) -> bool:
+        return self._coordinator.is_neighbour(subject, request.headers.get(TICKET, ""))
 
     async def _news(self, caller: str | None) -> AsyncGenerator[str]:
         """Events, as many a second as there are frames at the most.
@@ -138,9 +151,11 @@ class NetworkRoutes:
         Where the store goes away amid them they end, and the watcher comes back.
         """
         seen = _NOTHING
-        with self._coordinator.watcher():
-            while not self._coordinator.ending:
+        with self._overview.watcher():
+            while not self._overview.ending:
                 try:
+                    if seen == _NOTHING:
+                        await self._overview.refresh()
                     frame = await self._look()
                 except StoreUnavailable:
                     if seen == _NOTHING:
@@ -152,13 +167,13 @@ class NetworkRoutes:
                     yield f"id: {frame.version}\nevent: {kind}\ndata: {data}\n\n"
                     seen = frame.version
                 happened = self._recent.listen(seen)
-                if self._coordinator.ending:  # perhaps while the frame was looked up
+                if self._overview.ending:  # perhaps while the frame was looked up
                     return
                 if not await self._clock.wait(happened, _QUIET_SECONDS):
                     yield KEEP_ALIVE
                     continue
                 left = frame.at + _FRAME_MILLIS - self._clock.now()
-                if left > 0 and not self._coordinator.ending:
+                if left > 0 and not self._overview.ending:
                     await self._clock.sleep(left / 1000)
 
     async def _look(self) -> Frame:
@@ -167,9 +182,9 @@ class NetworkRoutes:
             now = self._clock.now()
             frame = self._frame
             if frame is None or now >= frame.at + _FRAME_MILLIS:
-                workers = await self._coordinator.workers()
+                workers, numbers = await self._overview.glance()
                 self._crowd.update([worker_shown(each) for each in workers])
-                frame = Frame(self._recent.version, now, self._coordinator.numbers, {})
+                frame = Frame(self._recent.version, now, numbers, {})
                 self._frame = frame
             return frame
 
@@ -182,7 +197,7 @@ class NetworkRoutes:
             found = about | {
                 "timestamp": iso(frame.at),
                 "now": frame.now,
-                "series": self._recent.buckets(seen),
+                "series": self._overview.buckets(seen),
                 **self._crowd.since(seen),
                 "jobs": [_life_shown(life) for life in lives],
             }
@@ -202,7 +217,7 @@ def _life_shown(life: Life) -> dict[str, object]:
         "provider_pubkey": life.worker_key,
         "paid": life.paid,
         "created_at": iso(life.created_at),
-        "steps": [_step_shown(step) for step in life.steps],
+        "steps": [_step_shown(step) for step in life.told],
     }
 
 
@@ -217,26 +232,3 @@ def _step_shown(step: Step) -> dict[str, object]:
         "reason": step.reason,
     }
     return shown | {name: value for name, value in more.items() if value is not None}
-
-
-def _seen_steps(life: Life, job: Job) -> list[Step]:
-    """What this process saw; the commit is stored at any rate."""
-    if life.steps and life.steps[0].event is Event.COMMITTED:
-        return life.steps
-    return [Step(Event.COMMITTED, job.created_at), *life.steps]
-
-
-def _stored_steps(job: Job) -> list[Step]:
-    """What the store alone knows: of some steps that they happened, and not when."""
-    steps = [Step(Event.COMMITTED, job.created_at)]
-    steps += [
-        Step(Event.RETURNED, each.at, None, each.worker_key, "refused or failed")
-        for each in job.avoid
-    ]
-    if job.worker_key is not None:
-        steps.append(Step(Event.ASSIGNED, None, job.attempt, job.worker_key))
-    if job.status in ENDED:
-        done = job.status is JobStatus.COMPLETED
-        event = Event.COMPLETED if done else Event.FAILED
-        steps.append(Step(event, job.completed_at, job.attempt, job.worker_key, job.error))
-    return steps

@@ -230,7 +230,7 @@ OPERATIONS = (
     _get(
         *("/v1/jobs/{id}/timeline", "Jobs", "What has happened to a job, and when"),
         shapes.Timeline,
-        about="Of jobs that were long ago, or before the node was started, only what is stored.",
+        about="Of jobs that were long ago, or before a node was started, only what is stored.",
         parameters=(_ID,),
         keyed=True,
         errors=(401, 404, 503),

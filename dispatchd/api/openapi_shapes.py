@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from dispatchd.api.gate import PaymentKind
-from dispatchd.coordinator.coordinator import Numbers
 from dispatchd.coordinator.explain import Rule
-from dispatchd.coordinator.recent import Event
+from dispatchd.coordinator.life import Event
+from dispatchd.coordinator.overview import Numbers
 from dispatchd.coordinator.series import Bucket
 from dispatchd.core.card import ProviderType
 from dispatchd.core.job import JobStatus, JobType, Privacy, Tier
@@ -224,7 +224,10 @@ class Step(Struct):
 
 
 class Timeline(Struct):
-    """A job's life. `whole`: this process has seen all of it; else some steps may be missing."""
+    """A job's life. `whole`: the coordinators that live have seen all of it, each its part.
+
+    Else some steps may be missing.
+    """
 
     job_id: Id
     status: JobStatus
@@ -238,7 +241,7 @@ class Timeline(Struct):
 
 
 class LatestJob(Struct):
-    """One of the latest jobs, with what this process has seen of its life."""
+    """One of the latest jobs; of what another coordinator has seen, steps that are stored."""
 
     id: Id
     job_type: JobType
@@ -256,8 +259,9 @@ class LatestJob(Struct):
 class NetworkGlance(Struct):
     """The network now and in the last fifteen minutes: workers and jobs, the latest ones only.
 
-    Counts since `started_at` are of all jobs, PRIVATE ones as well. `series` leaves out buckets in
-    which nothing happened. `present`: the keys of the workers that are shown.
+    Counts are of all jobs, PRIVATE ones as well: since `started_at`, and those of other
+    coordinators over the same store since each of them began. `series` leaves out buckets in which
+    nothing happened. `present`: the keys of the workers that are shown.
     """
 
     service: Literal["dispatchd"]

@@ -1,12 +1,15 @@
-"""Reads what another coordinator alone has of a job: its live text, or its place in a chain."""
+"""Reads what another coordinator alone has: of a job its text, proof and steps, and its counts."""
 
 import logging
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 from msgspec import Struct
 
+from dispatchd.coordinator.life import Step
+from dispatchd.coordinator.series import Counts
 from dispatchd.core.chain import Bundle
 from dispatchd.wire.events import EventTooLong, events_of
 
@@ -16,7 +19,10 @@ TICKET = "Dispatchd-Ticket"
 """The header by which coordinators over one store know one another."""
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=60)
 _BUNDLE_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_GLANCE_TIMEOUT = aiohttp.ClientTimeout(total=1.5)
+"""Whoever looks at the network waits for this, and sees what is known without it."""
 
+_T = TypeVar("_T")
 
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError)
 
@@ -49,14 +55,26 @@ class HttpRelay:
 
     async def bundle(self, url: str, job_id: str, ticket: str) -> Bundle | None:
         """The proof of a job's result; None where it cannot be had at the moment."""
-        address = f"{url}/v1/receipts/{job_id}"
+        return await self._read(f"{url}/v1/receipts/{job_id}", ticket, _BUNDLE_TIMEOUT, Bundle)
+
+    async def steps(self, url: str, job_id: str, ticket: str) -> list[Step]:
+        """What it has seen of a job; nothing where it cannot be asked at the moment."""
+        address = f"{url}/v1/jobs/{job_id}/timeline"
+        return await self._read(address, ticket, _GLANCE_TIMEOUT, list[Step]) or []
+
+    async def counts(self, url: str, since: int, ticket: str) -> Counts | None:
+        """What it has counted; None where it cannot be asked at the moment."""
+        return await self._read(f"{url}/v1/network?since={since}", ticket, _GLANCE_TIMEOUT, Counts)
+
+    async def _read(
+        self, address: str, ticket: str, timeout: aiohttp.ClientTimeout, kind: type[_T]
+    ) -> _T | None:
+        headers = {TICKET: ticket}
         try:
-            async with self._session.get(
-                address, headers={TICKET: ticket}, timeout=_BUNDLE_TIMEOUT
-            ) as reply:
+            async with self._session.get(address, headers=headers, timeout=timeout) as reply:
                 if reply.status != 200:
                     return None
-                return msgspec.json.decode(await reply.read(), type=Bundle)
+                return msgspec.json.decode(await reply.read(), type=kind)
         except _TROUBLE:
-            log.info("the receipt of job %s cannot be read at its coordinator", job_id)
+            log.debug("another coordinator cannot be read at %s", address)
             return None

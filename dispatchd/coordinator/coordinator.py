@@ -1,22 +1,17 @@
 """The coordinator's verbs for the HTTP edge: commit a job, look at it, pair users with workers."""
 
 import contextlib
-import heapq
 import secrets
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
-from dispatchd.coordinator.explain import Exclusion, explain
 from dispatchd.coordinator.follow import News, Place, follow
 from dispatchd.coordinator.intake import Intake, Order, Submitted
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.neighbours import Neighbours
+from dispatchd.coordinator.overview import Overview
 from dispatchd.coordinator.proofs import Proofs
-from dispatchd.coordinator.recent import Recent
-from dispatchd.coordinator.seats import Seat, Seats
+from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.users import Users
 from dispatchd.coordinator.work import CANCELLED, Work
 from dispatchd.core.chain import Bundle
@@ -34,36 +29,14 @@ from dispatchd.core.job import ENDED, Job, JobFilter, millis
 from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Payment
 from dispatchd.core.rate import Counted, Rate
-from dispatchd.core.standing import Grade, Standing
 from dispatchd.core.trust import Pairing, PairingCode
 from dispatchd.feed import Feed
-from dispatchd.scheduler import grade
-from dispatchd.store import JobStore, PaymentStore, RecordStore, TrustStore
+from dispatchd.store import JobStore, PaymentStore, TrustStore
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.payment.payload import PaymentPayload
 
 _CODE_BYTES = 3
-
-
-class KnownWorker(Struct, frozen=True):
-    """A worker, how it stands, and its seat where it is connected."""
-
-    key: str
-    standing: Standing
-    grade: Grade
-    seat: Seat | None
-
-
-class Numbers(Struct, frozen=True):
-    """How much goes on: now, and since this process began (`completed`, `failed`)."""
-
-    workers_online: int
-    waiting: int
-    running: int
-    completed: int
-    failed: int
-    completed_in_last_minute: int
 
 
 class Coordinator:
@@ -75,14 +48,13 @@ class Coordinator:
         jobs: JobStore,
         payments: PaymentStore,
         trust: TrustStore,
-        records: RecordStore,
         seats: Seats,
         matching: Matching,
         work: Work,
         proofs: Proofs,
         feed: Feed,
         users: Users,
-        recent: Recent,
+        overview: Overview,
         clock: Clock,
         limits: Limits,
         neighbours: Neighbours | None = None,
@@ -92,14 +64,13 @@ class Coordinator:
         self._jobs = jobs
         self._payments = payments
         self._trust = trust
-        self._records = records
         self._seats = seats
         self._matching = matching
         self._work = work
         self._proofs = proofs
         self._feed = feed
         self.users = users
-        self.recent = recent
+        self.overview = overview
         self._clock = clock
         self._limits = limits
         self._wrong_codes = Rate(  # a code has 24 bits, so guessing must be slow
@@ -108,11 +79,6 @@ class Coordinator:
             in_all_max=limits.wrong_codes_max,
             refusal="Too many wrong pairing codes; try again later",
         )
-
-    @property
-    def workers_online(self) -> int:
-        """How many workers are connected, the node's own included."""
-        return len(self._seats)
 
     @property
     def problems(self) -> list[str]:
@@ -149,9 +115,9 @@ class Coordinator:
         """
         return await self._intake.submit(order, job_id, key, payment)
 
-    def is_neighbour(self, job_id: str, ticket: str) -> bool:
-        """Whether a ticket for a job is that of another coordinator over the same store."""
-        return self._neighbours is not None and self._neighbours.is_ticket(job_id, ticket)
+    def is_neighbour(self, subject: str, ticket: str) -> bool:
+        """Whether a ticket for that is of another coordinator over the same store."""
+        return self._neighbours is not None and self._neighbours.is_ticket(subject, ticket)
 
     async def bundle_elsewhere(self, job: Job) -> Bundle | None:
         """The proof of a job that is in another coordinator's chain; None where it is in none.
@@ -200,11 +166,6 @@ class Coordinator:
             raise Conflict(f"The job has {job.status} already")
         return job
 
-    async def explain(self, job_id: str) -> tuple[Job, list[Exclusion]]:
-        """Why a job waits: what keeps each connected worker from it; raises `NotFound`."""
-        job = await self.get(job_id)
-        return job, explain(job, self._seats, self._clock.now(), self._limits)
-
     async def list_jobs(self, wanted: JobFilter) -> list[Job]:
         """PUBLIC jobs and those of `private_of`, the newest first."""
         return await self._jobs.list_jobs(wanted)
@@ -220,46 +181,6 @@ class Coordinator:
         """A job for what stays the same of it, such as whose it is; raises `NotFound`."""
         held = self._seats.under_way.get(job_id)
         return await self.get(job_id) if held is None else held.job
-
-    async def workers(self) -> list[KnownWorker]:
-        """The workers that are connected."""
-        seats = list(self._seats)
-        standings = await self._records.standings([seat.key for seat in seats])
-        return [KnownWorker(each.key, standings[each.key], each.grade, each) for each in seats]
-
-    async def known_workers(self, after: str, limit: int) -> list[KnownWorker]:
-        """Workers that are connected or have a record: those after a key, in the keys' order."""
-        stored = await self._records.known(after, limit)
-        here = (seat.key for seat in self._seats if seat.key > after)
-        keys = heapq.nsmallest(limit, stored.keys() | set(here))
-        new = await self._records.standings([key for key in keys if key not in stored])
-        return [self._known(key, (stored | new)[key]) for key in keys]
-
-    def _known(self, key: str, standing: Standing) -> KnownWorker:
-        seat = self._seats.with_key(key)
-        graded = grade(standing, self._clock.now(), self._limits) if seat is None else seat.grade
-        return KnownWorker(key, standing, graded, seat)
-
-    @property
-    def numbers(self) -> Numbers:
-        """How much goes on at the moment."""
-        return Numbers(
-            workers_online=len(self._seats),
-            waiting=self._matching.queued,
-            running=len(self._seats.under_way),
-            completed=self.recent.completed,
-            failed=self.recent.failed,
-            completed_in_last_minute=self.recent.completed_in_last_minute,
-        )
-
-    def watcher(self) -> AbstractContextManager[None]:
-        """Counts somebody who watches the network for as long as the block runs; `TooMany`."""
-        return self._feed.watcher()
-
-    @property
-    def ending(self) -> bool:
-        """Whether whoever watches is to be let go, as the node stops."""
-        return self._feed.closed
 
     @property
     def models(self) -> list[str]:

@@ -1,12 +1,15 @@
 """Why a job waits: for each connected worker, the first rule that keeps it from the job."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
 
-from dispatchd.coordinator.seats import Seat, Seats
+from dispatchd.coordinator.known import KnownWorker
+from dispatchd.coordinator.seats import Seat
 from dispatchd.core.job import Job, Millis
 from dispatchd.core.limits import Limits
+from dispatchd.core.neighbour import Sitting
 from dispatchd.core.standing import Standing
 from dispatchd.scheduler import may_offer
 
@@ -32,31 +35,55 @@ class Exclusion(Struct, frozen=True):
     standing: Standing
 
 
-def explain(job: Job, seats: Seats, now: Millis, limits: Limits) -> list[Exclusion]:
-    """The verdict on every connected worker."""
-    others = seats.others_for(job)
+def explain(
+    job: Job, workers: Iterable[KnownWorker], now: Millis, limits: Limits, *, others_online: bool
+) -> list[Exclusion]:
+    """The verdict on every connected worker.
+
+    `others_online`: whether one is online that has not turned the job down. Whether a worker
+    elsewhere is getting ready for its first job is not known here.
+    """
     return [
-        Exclusion(seat.key, _rule(job, seat, now, limits, others_online=others), seat.standing)
-        for seat in seats
+        Exclusion(
+            worker.key,
+            _unfit(job, worker.place)
+            or _kept_back(job, worker.place, now, limits, others_online=others_online)
+            or _taken(job, worker),
+            worker.standing,
+        )
+        for worker in workers
+        if worker.place is not None
     ]
 
 
-def _rule(job: Job, seat: Seat, now: Millis, limits: Limits, *, others_online: bool) -> Rule | None:
-    lane = job.lane
-    if job.job_type not in seat.card.capabilities or (lane.extended and seat.card.version is None):
+def _unfit(job: Job, place: Seat | Sitting) -> Rule | None:
+    lane, card = job.lane, place.card
+    if job.job_type not in card.capabilities or (lane.extended and card.version is None):
         return Rule.NOT_CAPABLE
-    if lane.user_id is not None and lane.user_id not in seat.users:
+    if lane.user_id is not None and lane.user_id not in place.users:
         return Rule.NOT_PAIRED
-    if lane.user_id is not None and not seat.proven:
+    if lane.user_id is not None and not place.proven:
         return Rule.KEY_NOT_PROVEN
-    if lane.model is not None and lane.model not in seat.card.models:
+    if lane.model is not None and lane.model not in card.models:
         return Rule.MODEL_NOT_THERE
-    if seat.suspended:
-        return Rule.SUSPENDED
-    if not may_offer(job, seat.key, now, limits, others_online=others_online):
-        return Rule.REFUSED
-    if job.job_type not in seat.offered:
-        return Rule.PREPARING
-    if not any(job.job_type in offer.job_types for offer in seat.offers):
-        return Rule.BUSY
     return None
+
+
+def _kept_back(
+    job: Job, place: Seat | Sitting, now: Millis, limits: Limits, *, others_online: bool
+) -> Rule | None:
+    if place.suspended:
+        return Rule.SUSPENDED
+    if not may_offer(job, place.key, now, limits, others_online=others_online):
+        return Rule.REFUSED
+    return None
+
+
+def _taken(job: Job, worker: KnownWorker) -> Rule | None:
+    place = worker.place
+    if isinstance(place, Sitting):
+        return None if place.card.has_place(job.job_type, worker.jobs) else Rule.BUSY
+    if place is None or job.job_type not in place.offered:
+        return Rule.PREPARING
+    free = any(job.job_type in offer.job_types for offer in place.offers)
+    return None if free else Rule.BUSY

@@ -7,22 +7,24 @@ the jobs that somebody watches here or a worker here has, and at who sits where.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.contact import Contact
+from dispatchd.coordinator.life import Step
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.proofs import Proofs
 from dispatchd.coordinator.sealing import Sealing
 from dispatchd.coordinator.seats import Seat, Seats
+from dispatchd.coordinator.series import Counts
 from dispatchd.coordinator.users import Users
 from dispatchd.core.chain import Bundle
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Job, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
-from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting, relay_text
+from dispatchd.core.neighbour import NETWORK, Bell, JobState, Neighbour, Sitting, relay_text
 from dispatchd.feed import Feed
 from dispatchd.store import ClusterStore, JobStore, RecordStore
 
@@ -39,7 +41,7 @@ _STRUCK_SECONDS = 60  # clocks differ, and a write takes time
 
 
 class Relay(Protocol):
-    """Asks another coordinator, by its URL, for what it alone has of a job."""
+    """Asks another coordinator, by its URL, for what it alone has of a job, or has counted."""
 
     def text(self, url: str, job_id: str, place: str, ticket: str) -> AsyncIterator[str]:
         """The live text of a job from a place on, until its attempt or the connection ends."""
@@ -47,6 +49,14 @@ class Relay(Protocol):
 
     async def bundle(self, url: str, job_id: str, ticket: str) -> Bundle | None:
         """The proof of a job's result; None where it cannot be had at the moment."""
+        ...
+
+    async def steps(self, url: str, job_id: str, ticket: str) -> list[Step]:
+        """What it has seen of a job; nothing where it cannot be asked at the moment."""
+        ...
+
+    async def counts(self, url: str, since: int, ticket: str) -> Counts | None:
+        """What it has counted, its buckets from a number on; None where it cannot be asked."""
         ...
 
 
@@ -70,7 +80,9 @@ class Neighbours:
         relay: Relay,
         clock: Clock,
     ) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
+        self.moved = asyncio.Event()
+        """Set where others have changed what becomes of jobs; whoever looks then clears it."""
         self._jobs = jobs
         self._records = records
         self._seats = seats
@@ -89,6 +101,7 @@ class Neighbours:
         self._met_at: Millis = 0
         self._announced = -1
         self._looked_at = self._struck_at = clock.now()
+        self._withdrawn = False
         self._held_at: Millis = 0
         self._held_may_be_gone = False
         self._others: dict[str, Neighbour] = {}
@@ -100,9 +113,11 @@ class Neighbours:
 
     async def listen(self) -> None:
         """Hears bells for as long as the node lives."""
-        await self._cluster.listen(self._heard, self._clock)
+        await self.cluster.listen(self._heard, self._clock)
 
     def _heard(self, bell: Bell) -> None:
+        if bell is Bell.JOBS:
+            self.moved.set()
         self._rung.add(bell)
         self._ring.set()
 
@@ -133,25 +148,33 @@ class Neighbours:
         return min(_HELD_SECONDS, left) if self._held_may_be_gone else left
 
     async def withdraw(self) -> None:
-        """Lets the others know that this coordinator stops."""
+        """Lets the others know that this coordinator stops; from now on it is not announced."""
+        self._withdrawn = True
         with contextlib.suppress(StoreUnavailable):
-            await self._cluster.withdraw()
+            await self.cluster.withdraw()
 
-    def ticket(self, job_id: str) -> str:
-        """What shows another coordinator that it may show this one a job's live text."""
+    def has(self, coordinator_key: str) -> bool:
+        """Whether that is another coordinator that lives."""
+        return coordinator_key in self._others
+
+    def ticket(self, subject: str) -> str:
+        """What shows another coordinator that it may show this one what it alone has of a job.
+
+        The subject is the job's id, or `NETWORK`.
+        """
         at = self._clock.now()
-        signature = self._key.sign(relay_text(self._key.public_hex, job_id, at))
+        signature = self._key.sign(relay_text(self._key.public_hex, subject, at))
         return f"{self._key.public_hex} {at} {signature}"
 
-    def is_ticket(self, job_id: str, ticket: str) -> bool:
-        """Whether this is another coordinator's ticket for that job, not older than a minute."""
+    def is_ticket(self, subject: str, ticket: str) -> bool:
+        """Whether this is another coordinator's ticket for that, not older than a minute."""
         key, _, rest = ticket.partition(" ")
         at, _, signature = rest.partition(" ")
         if key not in self._others or not (at.isascii() and at.isdigit() and len(at) <= 15):
             return False
         if abs(self._clock.now() - int(at)) > millis(_TICKET_SECONDS):
             return False
-        return signature_holds(key, relay_text(key, job_id, int(at)), signature)
+        return signature_holds(key, relay_text(key, subject, int(at)), signature)
 
     async def bundle(self, job: Job) -> Bundle | None:
         """The proof of a job's result where another has it in its chain; None where nobody has.
@@ -159,7 +182,7 @@ class Neighbours:
         Where that one cannot be asked, it is proved by what it has signed before. Raises `NotFound`
         where it has not signed that: nobody else can sign for it.
         """
-        owner = await self._cluster.chained_by(job.id)
+        owner = await self.cluster.chained_by(job.id)
         if owner is None:
             return None
         other = self._others.get(owner)
@@ -175,6 +198,25 @@ class Neighbours:
             )
         return bundle
 
+    async def steps(self, job_id: str) -> list[Step]:
+        """What the others have seen of a job, as far as they can be asked."""
+        ticket = self.ticket(job_id)
+        asked = (self._relay.steps(each.url, job_id, ticket) for each in self._others.values())
+        return [step for steps in await asyncio.gather(*asked) for step in steps]
+
+    async def counts(self, since: Mapping[str, int]) -> dict[str, Counts]:
+        """What each of the others has counted, its buckets from a number on (0: all).
+
+        Those that cannot be asked at the moment are left out.
+        """
+        ticket, others = self.ticket(NETWORK), list(self._others.values())
+        asked = (
+            self._relay.counts(each.url, since.get(each.coordinator_key, 0), ticket)
+            for each in others
+        )
+        answers = zip(others, await asyncio.gather(*asked), strict=True)
+        return {other.coordinator_key: counts for other, counts in answers if counts is not None}
+
     async def _look(self, rung: set[Bell], url: str) -> None:
         now = self._clock.now()
         if Bell.JOBS in rung:
@@ -185,9 +227,9 @@ class Neighbours:
             await self._look_at_held()
         await self._look_at_watched()
         due = now - self._met_at >= millis(_ANNOUNCE_SECONDS)
-        if self._seats.version != self._announced or due:
+        if not self._withdrawn and (self._seats.version != self._announced or due):
             version = self._seats.version
-            await self._cluster.announce(url, self._seats.sittings)
+            await self.cluster.announce(url, self._seats.sittings)
             self._announced, self._met_at = version, now
         if Bell.PEOPLE in rung:
             await self._look_around(await self._living())
@@ -195,21 +237,24 @@ class Neighbours:
 
     async def _living(self) -> list[Neighbour]:
         """The others that live; they need not have said so while this one was cut off itself."""
-        found = await self._cluster.neighbours(_GONE_SECONDS + self._contact.away(_GONE_SECONDS))
+        found = await self.cluster.neighbours(_GONE_SECONDS + self._contact.away(_GONE_SECONDS))
         return await self._living() if self._contact.made() else found
 
     async def _look_around(self, others: list[Neighbour]) -> None:
         """Learns who sits elsewhere, and whom users trust by now."""
         self._others = {other.coordinator_key: other for other in others}
         elsewhere = [sitting for other in others for sitting in other.sittings]
+        former = self._seats.elsewhere
         self._seats.sit_elsewhere(elsewhere, self._clock.now())
+        if self._seats.elsewhere != former:
+            self._feed.journal.crowd_changed()
         for sitting in elsewhere:
             seat = self._seats.with_key(sitting.key)
             if seat is not None and _has_followed(sitting, seat):
                 self._admission.moved(seat, proven=sitting.proven)
         await self._users.prepare()
         here = {seat.key: seat for seat in self._seats}
-        for key, users in (await self._cluster.users_of_all(list(here))).items():
+        for key, users in (await self.cluster.users_of_all(list(here))).items():
             seat = here[key]
             for user_id in users - seat.users:
                 self._proofs.trusted(seat, user_id)
@@ -220,7 +265,7 @@ class Neighbours:
     async def _look_at_held(self) -> None:
         """Takes from the workers here what has been ended or taken back elsewhere."""
         held = {held.lease: seat for seat in self._seats for held in seat.jobs}
-        stand = await self._cluster.states([lease.job_id for lease in held])
+        stand = await self.cluster.states([lease.job_id for lease in held])
         standing = {
             (Lease(state.job_id, state.attempt), state.worker_key)
             for state in stand
@@ -247,7 +292,7 @@ class Neighbours:
     async def _look_at_watched(self) -> None:
         """Tells those who watch here what becomes of jobs that workers elsewhere have."""
         watched = [each for each in self._feed.watched_jobs if each not in self._seats.under_way]
-        states = await self._cluster.states(watched) if watched else []
+        states = await self.cluster.states(watched) if watched else []
         for job_id in self._relays.keys() - {state.job_id for state in states}:
             self._relays[job_id].cancel()
         for state in states:

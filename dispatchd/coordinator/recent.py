@@ -7,79 +7,13 @@ asks for what is newer than what it has seen, and nothing is kept for it.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
-from enum import StrEnum
 
-from msgspec import Struct
-
-from dispatchd.coordinator.series import Bucket, Series
+from dispatchd.coordinator.life import Event, Life, Step, stored_steps
+from dispatchd.coordinator.series import Series
 from dispatchd.core.clock import Clock
-from dispatchd.core.job import (
-    ENDED,
-    Fault,
-    Job,
-    JobStatus,
-    JobType,
-    Kind,
-    Lease,
-    Millis,
-    Privacy,
-    Tier,
-)
+from dispatchd.core.job import ENDED, Fault, Job, JobStatus, Kind, Lease
 
 _LIVES_MAX = 256
-_STEPS_MAX = 32
-
-
-class Event(StrEnum):
-    """What can happen to a job."""
-
-    COMMITTED = "committed"
-    ASSIGNED = "assigned"
-    FIRST_TEXT = "first_text"
-    RETURNED = "returned"
-    """Its attempt has come to nothing, and it waits again."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-class Step(Struct, frozen=True):
-    """One thing that happened to a job; `at` is None where only the store knows of it."""
-
-    event: Event
-    at: Millis | None
-    attempt: int | None = None
-    worker_key: str | None = None
-    reason: str | None = None
-
-
-class Life:
-    """A job's life as this process has seen it; `whole` where it saw the commit."""
-
-    def __init__(self, job: Job, *, whole: bool) -> None:
-        self.id = job.id
-        self.job_type: JobType = job.job_type
-        self.tier: Tier = job.tier
-        self.privacy = job.privacy
-        self.user_id = job.user_id
-        self.created_at = job.created_at
-        self.paid = job.payment_ref is not None
-        self.whole = whole
-        self.status = job.status
-        self.attempt = job.attempt
-        self.worker_key = job.worker_key
-        self.steps: list[Step] = []
-        self.version = 0
-
-    def seen_by(self, user_id: str | None) -> bool:
-        """Whether whoever has shown the key of that user, or of nobody, may see it."""
-        return self.privacy is Privacy.PUBLIC or self.user_id == user_id
-
-    def add(self, step: Step) -> None:
-        """One step more. Of too many, the first and the latest are kept."""
-        if len(self.steps) >= _STEPS_MAX:
-            del self.steps[1]
-            self.whole = False
-        self.steps.append(step)
 
 
 class Recent:
@@ -87,7 +21,7 @@ class Recent:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._series = Series()
+        self.series = Series()
         self._lives: OrderedDict[str, Life] = OrderedDict()
         self._bell: asyncio.Event | None = None
         self.started_at = clock.now()
@@ -119,32 +53,27 @@ class Recent:
                 found.append(life)
         return found
 
-    def buckets(self, version: int) -> list[Bucket]:
-        """The buckets of the last fifteen minutes that changed after a version."""
-        return self._series.since(version, self._clock.now())
-
     @property
-    def completed_in_last_minute(self) -> int:
-        """How many jobs completed within the last minute."""
-        return self._series.completed_in_last_minute(self._clock.now())
+    def open(self) -> list[str]:
+        """The jobs among the latest that have not ended, as far as is known here."""
+        return [life.id for life in self._lives.values() if life.status not in ENDED]
 
     def committed(self, job: Job) -> None:
-        """A job has been stored. A worker may have been quicker than this is told."""
-        life = self._lives.get(job.id) or self._begin(Life(job, whole=True))
-        life.whole = True
+        """A job has been stored. A worker, or who reads the store, may have been quicker."""
+        life = self._touch(job)
         life.steps.insert(0, Step(Event.COMMITTED, job.created_at))
-        self._series.committed(self._clock.now(), self.version)
+        self.series.committed(self._clock.now(), self.version)
 
     def assigned(self, job: Job) -> None:
         """A job has been given to a worker."""
         life = self._touch(job)
-        life.worker_key = job.worker_key
+        life.advance(job.status, job.attempt, job.worker_key)
         life.add(Step(Event.ASSIGNED, self._clock.now(), job.attempt, job.worker_key))
 
     def began(self, lease: Lease) -> None:
         """A worker has shown that it is at a job."""
         if (life := self._known(lease)) is not None:
-            life.status = JobStatus.RUNNING
+            life.advance(JobStatus.RUNNING, lease.attempt, life.worker_key)
 
     def first_text(self, lease: Lease) -> None:
         """The first text of an attempt has come."""
@@ -155,20 +84,22 @@ class Recent:
     def returned(self, job: Job, reason: str) -> None:
         """An attempt has come to nothing, and its job waits again."""
         life = self._touch(job)
-        life.status, life.worker_key = JobStatus.PENDING, None
+        life.advance(JobStatus.PENDING, job.attempt, None)
         now = self._clock.now()
         life.add(Step(Event.RETURNED, now, job.attempt, job.worker_key, reason))
 
     def ended(self, job: Job) -> None:
         """A job has ended; of a paid one this may be told twice."""
         known = self._lives.get(job.id)
-        if known is not None and known.status in ENDED:
+        if known is not None and known.counted:
             return
         life = self._touch(job)
+        life.counted = True
+        life.advance(job.status, job.attempt, life.worker_key or job.worker_key)
         if job.status is JobStatus.COMPLETED:
             at = job.completed_at or self._clock.now()
             self.completed += 1
-            self._series.completed(
+            self.series.completed(
                 job.job_type, at - job.created_at, self._clock.now(), self.version
             )
             life.add(Step(Event.COMPLETED, at, job.attempt, job.worker_key))
@@ -177,6 +108,20 @@ class Recent:
             now = self._clock.now()
             life.add(Step(Event.FAILED, now, job.attempt, life.worker_key, job.error))
 
+    def found(self, job: Job) -> None:
+        """How the store has a job, of which other coordinators may have seen more.
+
+        Whoever has done what became of it counts it, so it is not counted here.
+        """
+        life = self._lives.get(job.id)
+        if life is None:
+            life = self._begin(job)
+        elif life.advance(job.status, job.attempt, job.worker_key):
+            self._move(life)
+        else:
+            return
+        life.stored = stored_steps(job)
+
     def attempt_ended(self, job: Job, fault: Fault | None) -> None:
         """What becomes of the job is told apart."""
 
@@ -184,27 +129,27 @@ class Recent:
         """Jobs that waited have failed, as nobody was there to do them."""
         for life in [self._lives[job_id] for job_id in jobs if job_id in self._lives]:
             self._move(life)
-            life.status = JobStatus.FAILED
+            life.counted = True
+            life.advance(JobStatus.FAILED, life.attempt, None)
             life.add(Step(Event.FAILED, self._clock.now(), life.attempt, None, reason))
         if jobs:
             self._ring()
             self._count_failed(len(jobs))
 
     def crowd_changed(self) -> None:
-        """A worker has come or gone, or looks different."""
+        """A worker has come or gone, or looks different; or the numbers do."""
         self._ring()
 
     def _count_failed(self, jobs: int) -> None:
         self.failed += jobs
-        self._series.failed(self._clock.now(), self.version, jobs)
+        self.series.failed(self._clock.now(), self.version, jobs)
 
     def _touch(self, job: Job) -> Life:
-        """The life of a job as it is now, which may have been forgotten or not seen yet."""
+        """The life of a job, which may have been forgotten or not seen yet, as the latest."""
         life = self._lives.get(job.id)
         if life is None:
-            return self._begin(Life(job, whole=False))
+            return self._begin(job)
         self._move(life)
-        life.status, life.attempt = job.status, job.attempt
         return life
 
     def _known(self, lease: Lease) -> Life | None:
@@ -214,8 +159,8 @@ class Recent:
         self._move(life)
         return life
 
-    def _begin(self, life: Life) -> Life:
-        self._lives[life.id] = life
+    def _begin(self, job: Job) -> Life:
+        life = self._lives[job.id] = Life(job)
         if len(self._lives) > _LIVES_MAX:
             self._lives.popitem(last=False)
         self._move(life)

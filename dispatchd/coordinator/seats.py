@@ -165,6 +165,7 @@ class Seats:
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
         self.elsewhere: list[Sitting] = []
+        """Who sits at other coordinators; of one key, those that have proven it come last."""
         self.version = 0
         """Grows whenever others would see something else in who sits here."""
         self.stirred = stirred or asyncio.Event()
@@ -283,7 +284,12 @@ class Seats:
             self._last_left.update(
                 {(kind, user_id): now for kind in gone.card.capabilities for user_id in users}
             )
-        self.elsewhere = sittings
+        self.elsewhere = sorted(sittings, key=lambda each: (each.proven, each.since))
+
+    @property
+    def others(self) -> dict[str, Sitting]:
+        """The workers that sit at other coordinators and not here, each where it sits now."""
+        return {each.key: each for each in self.elsewhere if each.key not in self._by_key}
 
     def holder_proven(self, job: Job) -> bool:
         """Whether the worker that a job is leased to is known to hold its key, wherever it sits."""

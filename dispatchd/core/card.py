@@ -1,6 +1,6 @@
 """What a worker says of itself when it joins."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -44,6 +44,20 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     def capabilities(self) -> frozenset[JobType]:
         """Every job type that some slot takes."""
         return frozenset(kind for slots in self.slots for kind in slots.job_types)
+
+    @property
+    def places(self) -> int:
+        """How many jobs it runs at once."""
+        return sum(slots.count for slots in self.slots)
+
+    def has_place(self, job_type: JobType, jobs: Mapping[JobType, int]) -> bool:
+        """Whether a job of a type fits beside those, of each type so many, that the worker has.
+
+        They may sit in any of the slots that take them. As there are two types, it fits where
+        there is a place for those of its own type and for all together (Hall's marriage theorem).
+        """
+        own = sum(slots.count for slots in self.slots if job_type in slots.job_types)
+        return jobs.get(job_type, 0) < own and sum(jobs.values()) < self.places
 
     def can_do(self, lane: Lane, users: Collection[str]) -> bool:
         """Whether jobs of a lane may go to the worker, whom these users trust."""

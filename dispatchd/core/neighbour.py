@@ -59,6 +59,10 @@ class JobState(Struct, frozen=True):
     worker_key: str | None
 
 
-def relay_text(coordinator_key: str, job_id: str, at: Millis) -> bytes:
-    """What a coordinator signs to be shown another's live text of a job."""
-    return f"dispatchd relay v1\n{coordinator_key}\n{job_id}\n{at}".encode()
+NETWORK = "network"
+"""What a ticket is for that is for no job."""
+
+
+def relay_text(coordinator_key: str, subject: str, at: Millis) -> bytes:
+    """What a coordinator signs to be shown what another alone has of a job, or has counted."""
+    return f"dispatchd relay v1\n{coordinator_key}\n{subject}\n{at}".encode()

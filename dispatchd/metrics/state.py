@@ -55,5 +55,5 @@ class StateCollector(Collector):
 def _state(seat: Seat) -> WorkerState:
     if not seat.held:
         return "idle"
-    places = sum(slots.count for slots in seat.card.slots)
+    places = seat.card.places
     return "full" if len(seat.held) >= places else "busy"

@@ -16,6 +16,7 @@ from dispatchd.core.job import (
     IdempotencyKey,
     Job,
     JobFilter,
+    JobType,
     Kind,
     Lane,
     Lease,
@@ -334,6 +335,14 @@ class ClusterStore(Protocol):
 
     async def neighbours(self, silent_seconds: float) -> list[Neighbour]:
         """The other coordinators that live: not silent for so long."""
+        ...
+
+    async def latest(self, most: int, job_ids: Sequence[str]) -> list[Job]:
+        """So many of the latest jobs, and those, without what people wrote, the latest last."""
+        ...
+
+    async def leases(self) -> dict[str, dict[JobType, int]]:
+        """How many jobs of each type each worker has, by its key."""
         ...
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState]:

@@ -186,7 +186,7 @@ class RemoteCoordinator:
             provider_pubkey=card.provider_pubkey,
             provider_type=card.provider_type,
             capabilities=sorted(card.capabilities),
-            max_concurrent_jobs=sum(slots.count for slots in card.slots),
+            max_concurrent_jobs=card.places,
             slots=[SlotsOffered(sorted(slots.job_types), slots.count) for slots in card.slots],
             models=list(card.models),
             version=__version__,
@@ -275,7 +275,7 @@ class RemoteCoordinator:
             return "unsupported_job_type"
         if self._stopping:
             return "shutting_down"
-        places = sum(slots.count for slots in self._card().slots)
+        places = self._card().places
         return "busy" if len(self._leases) >= places else None
 
     def _idle_if_so(self) -> None:

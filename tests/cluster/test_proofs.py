@@ -169,7 +169,7 @@ async def test_a_lease_that_ran_out_goes_into_the_record_whoever_finds_it(
             while (await first.parts.coordinator.get(job_id)).faults == 0:
                 await first.parts.sweep.once()
                 await asyncio.sleep(0.05)
-        known = await first.parts.coordinator.known_workers("", 9)
+        known = await first.parts.coordinator.overview.known_workers("", 9)
         assert sum(each.standing.record.lost for each in known) == int(proves)
         # And its own coordinator hears of it, which had no part in that.
         await until(lambda: seat.grade is (Grade.FAIR if proves else Grade.GOOD))

@@ -174,7 +174,7 @@ async def test_a_slow_watcher_gets_one_newest_state(node: Node) -> None:
 async def test_what_is_kept_is_bounded(node: Node) -> None:
     for _ in range(300):
         await node.commit(TASK)
-    recent = node.parts.coordinator.recent
+    recent = node.parts.coordinator.overview.recent
     assert len(recent._lives) == 256
     assert len((await glance(node))["jobs"]) == 50
 
@@ -189,7 +189,7 @@ async def test_no_more_watchers_than_allowed(tmp_path: Path, clock: FakeClock) -
         async with asyncio.timeout(PATIENCE):
             while (await get(node, "/v1/network"))[1]["now"]["failed"] or node.parts.feed._watchers:
                 node.clock.advance(1)
-                node.parts.coordinator.recent.crowd_changed()
+                node.parts.coordinator.overview.recent.crowd_changed()
         async with watching(node) as stream:
             assert (await next_event(stream))[0] == "snapshot"
 

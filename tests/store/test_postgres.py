@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany, Unusable
-from dispatchd.core.job import Grant, IdempotencyKey, Lane, Lease
+from dispatchd.core.job import Grant, IdempotencyKey, JobType, Lane, Lease
 from dispatchd.core.neighbour import Bell
 from dispatchd.core.payment import PaymentState
 from dispatchd.core.record import Blame, WorkerRecord
@@ -278,10 +278,27 @@ async def _use_beside_what_has_ended(connection: "asyncpg.Connection[Any]", url:
         assert await store.jobs.fail_stranded(PUBLIC_TASKS, 1, "x") == {}
         assert store.cluster is not None
         assert len(await store.cluster.states([each.id for each in held])) == 4
+        assert len(await store.cluster.latest(3, [each.id for each in held])) == 7
+        assert await store.cluster.leases() == {KEY: {JobType.TASK: 1}}
     async with asyncio.timeout(20):
         while await connection.fetchval(_STILL_THERE):  # a connection tells what it did at its end
             await asyncio.sleep(0.01)
     assert await connection.fetchval(_READ_THROUGH) == before
+
+
+async def test_the_latest_jobs_come_without_what_people_wrote(trio: Trio) -> None:
+    store, cluster = trio[0], trio[1].cluster
+    assert cluster is not None
+    for number in range(4):
+        await store.jobs.add(job(number))
+    done = await leased(store, 4)
+    await store.jobs.finish(done, DONE, at=7)
+    found = await cluster.latest(2, ["job-0", "job-4", "none"])
+    assert [each.id for each in found] == ["job-0", "job-4", "job-3", "job-4"]
+    stored = await store.jobs.get("job-4")
+    assert stored is not None
+    assert found[-1] == replace(stored, payload="", output=None, receipt=None, signature=None)
+    assert (found[-1].completed_at, await cluster.latest(0, [])) == (7, [])
 
 
 async def test_a_coordinator_is_there_once(url: str) -> None:

@@ -77,6 +77,16 @@ async def test_an_attempt_that_ended_otherwise_speaks_against_nobody(store: SqlS
     assert await store.records.standing(KEY) == Standing(WorkerRecord(completed=1))
 
 
+async def test_the_standings_of_many_are_read_at_once(store: SqlStore) -> None:
+    keys = [f"{number:064x}" for number in range(70)]
+    for key in keys[::2]:
+        await store.records.note_canary(key, passed=True)
+    found = await store.records.standings([*keys, keys[0]])
+    known = Standing(WorkerRecord(canaries_passed=1))
+    assert found == {key: Standing() if place % 2 else known for place, key in enumerate(keys)}
+    assert await store.records.standings([]) == {}
+
+
 async def test_canaries_are_counted(store: SqlStore) -> None:
     for passed in (True, False, True):
         await store.records.note_canary(KEY, passed=passed)

@@ -9,12 +9,13 @@ import msgspec
 
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.core.job import JobStatus
+from dispatchd.core.job import Job, JobStatus, JobType
 from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting
 from dispatchd.store.postgres.connection import Address, Connection
 from dispatchd.store.postgres.errors import our_errors
+from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.groups import Grouped, Reads
-from dispatchd.store.sql.jobs import SETTLING
+from dispatchd.store.sql.jobs import OUTLINE, SETTLING, jobs_of
 
 _RETRY_SECONDS = 1.0
 _PROBE_SECONDS = 15.0
@@ -37,6 +38,12 @@ _NEIGHBOURS = f"""
         AND seen_at > clock_timestamp() - CAST(? AS double precision) * interval '1 second'
 """
 _STATES = "SELECT id, status, attempt, worker_key FROM jobs WHERE id IN ({rows})"
+_LATEST = f"SELECT {OUTLINE} FROM jobs ORDER BY seq DESC LIMIT ?"
+_OUTLINES = f"SELECT {OUTLINE} FROM jobs WHERE id IN ({{rows}})"
+_LEASES = """
+    SELECT worker_key, job_type, count(*) FROM jobs WHERE status IN ('assigned', 'running')
+    GROUP BY worker_key, job_type
+"""
 _CHAINED_BY = """
     SELECT coordinator_key FROM chains_entries JOIN jobs ON jobs.seq = chains_entries.job_seq
     WHERE jobs.id = ?
@@ -104,6 +111,23 @@ class PostgresCluster:
         return [
             Neighbour(key, url, msgspec.json.decode(text, type=sitting)) for key, url, text in rows
         ]
+
+    async def latest(self, most: int, job_ids: Sequence[str]) -> list[Job]:
+        """So many of the latest jobs, and those, without what people wrote, the latest last."""
+        rows = [(job_id,) for job_id in job_ids]
+
+        def read(db: Database) -> list[Any]:
+            asked = [row for part in db.execute_rows(_OUTLINES, ("text",), rows) for row in part]
+            return asked + db.execute(_LATEST, (most,)).fetchall()[::-1]
+
+        return jobs_of(await self._read(read))
+
+    async def leases(self) -> dict[str, dict[JobType, int]]:
+        """How many jobs of each type each worker has."""
+        found: dict[str, dict[JobType, int]] = {}
+        for key, kind, count in await self._read(lambda db: db.execute(_LEASES).fetchall()):
+            found.setdefault(key, {})[JobType(kind)] = count
+        return found
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState]:
         """Where these jobs are in their lives; those that are not known are left out."""

@@ -59,10 +59,14 @@ _plain_values = attrgetter(*_PLAIN_COLUMNS)
 _COLUMNS = (*_PLAIN_COLUMNS, "avoid", "status")
 # Of a job whose payment is being captured nobody gets to see the result.
 _WITHHELD = frozenset({"output", "receipt", "signature", "completed_at"})
-_SHOWN = ", ".join(
-    f"CASE WHEN status <> 'capturing' THEN {name} END" if name in _WITHHELD else name
+_SHOWN_COLUMNS = {
+    name: f"CASE WHEN status <> 'capturing' THEN {name} END" if name in _WITHHELD else name
     for name in _COLUMNS
-)
+}
+_SHOWN = ", ".join(_SHOWN_COLUMNS.values())
+_WITHOUT_TEXTS = {"payload": "''", "output": "NULL", "receipt": "NULL", "signature": "NULL"}
+OUTLINE = ", ".join((_SHOWN_COLUMNS | _WITHOUT_TEXTS).values())
+"""The columns of a job without what people and workers wrote, which may be long."""
 _SELECT = f"SELECT {_SHOWN} FROM jobs"
 SETTLING = MappingProxyType({"unpaid": JobStatus.PENDING, "capturing": JobStatus.RUNNING})
 _SHOWN_STATUS = (
@@ -227,7 +231,7 @@ class SqlJobs:
             found = (db.execute(sql, (lane.text, limit)) for lane, limit in lanes.items())
             return [row for rows in found for row in rows]
 
-        return sorted(_jobs(await self._read(read)), key=lambda job: job.rank)
+        return sorted(jobs_of(await self._read(read)), key=lambda job: job.rank)
 
     async def assign(self, grants: Sequence[Grant]) -> list[bool]:
         """Leases pending jobs, all in one transaction."""
@@ -289,7 +293,7 @@ class SqlJobs:
         def take(db: Database) -> list[Job]:
             rows = [(until, worker_key, job_id, now, now) for job_id in job_ids]
             found = (db.execute(_TAKE_OVER, row).fetchone() for row in rows)
-            return _jobs(row for row in found if row is not None)
+            return jobs_of(row for row in found if row is not None)
 
         return await self._write(take)
 
@@ -310,7 +314,7 @@ class SqlJobs:
 
     async def _select(self, condition: str, *values: object) -> list[Job]:
         sql = f"{_SELECT} {condition}"
-        return _jobs(await self._read(lambda db: db.execute(sql, values).fetchall()))
+        return jobs_of(await self._read(lambda db: db.execute(sql, values).fetchall()))
 
 
 def _add_all(db: Database, rows: list[tuple[object, ...]]) -> bool:
@@ -355,7 +359,8 @@ def _avoid(refusals: tuple[Refusal, ...]) -> str:
     return msgspec.json.encode(refusals).decode()
 
 
-def _jobs(rows: Iterable[tuple[Any, ...]]) -> list[Job]:
+def jobs_of(rows: Iterable[tuple[Any, ...]]) -> list[Job]:
+    """The jobs in rows of all columns, in the order of the statements here."""
     return [_job(row) for row in rows]
 
 

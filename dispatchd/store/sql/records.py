@@ -18,6 +18,9 @@ _STRIKES = Strikes.__struct_fields__
 _strikes_values = attrgetter(*_STRIKES)
 _COLUMNS = ", ".join((*_COUNTS, *_STRIKES))
 _ONE = f"SELECT {_COLUMNS} FROM worker_records WHERE provider_pubkey = ?"
+_SOME = (
+    f"SELECT provider_pubkey, {_COLUMNS} FROM worker_records WHERE provider_pubkey IN ({{rows}})"
+)
 _PAGE = (
     f"SELECT provider_pubkey, {_COLUMNS} FROM worker_records WHERE provider_pubkey > ?"
     " ORDER BY provider_pubkey LIMIT ?"
@@ -46,7 +49,12 @@ class SqlRecords:
 
     async def standings(self, worker_keys: Sequence[str]) -> dict[str, Standing]:
         """The standings of these workers."""
-        return await self._read(lambda db: {key: _find(db, key) for key in worker_keys})
+        rows = [(key,) for key in worker_keys]
+        parts = await self._read(
+            lambda db: [part.fetchall() for part in db.execute_rows(_SOME, ("text",), rows)]
+        )
+        found = {key: _standing(row) for part in parts for key, *row in part}
+        return {key: found.get(key) or Standing() for key in worker_keys}
 
     async def known(self, after: str, limit: int) -> dict[str, Standing]:
         """The workers with a record, in the order of their keys."""

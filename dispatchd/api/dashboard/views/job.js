@@ -54,7 +54,7 @@ export function jobView({ api, go }) {
     write(facts, `${kindOf(life)} · ${life.tier} · user ${life.user_id} · ${life.attempts} attempt${life.attempts === 1 ? "" : "s"}${life.failed_attempts ? `, ${life.failed_attempts} failed` : ""}`);
     const start = Date.parse(life.steps[0].at);
     keyed(steps, life.steps, (_step) => life.steps.indexOf(_step), step, (row, each) => updateStep(row, each, start));
-    write(note, life.whole ? "" : "This node has not seen all of this job's life since it started; some steps or times may be missing.");
+    write(note, life.whole ? "" : "Nobody who runs now has seen all of this job's life; some steps or times may be missing.");
     cancel.hidden = ENDED.has(life.status);
     await explain(life.status);
   }
