@@ -20,13 +20,14 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
-from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting, relay_text
+from dispatchd.core.neighbour import Bell, Changes, JobState, Neighbour, Sitting, relay_text
 from dispatchd.feed import Feed
 from dispatchd.store import ClusterStore, JobStore
 
 log = logging.getLogger(__name__)
 
 _INSURANCE_SECONDS = 5.0
+_TRUST_INSURANCE_SECONDS = 30.0
 _ANNOUNCE_SECONDS = 10.0  # who has not been seen for three times that is gone
 _HELD_SECONDS = 0.5
 _BETWEEN_LOOKS_SECONDS = 0.02
@@ -78,14 +79,17 @@ class Neighbours:
         self._rung: set[Bell] = set()
         self._met_at: Millis = 0
         self._announced = -1
+        self._told: dict[str, Sitting] | None = None
         self._held_at: Millis = 0
         self._held_may_be_gone = False
         self._others: dict[str, Neighbour] = {}
+        self._trust_at: Millis = 0
         self._relays: dict[str, asyncio.Task[None]] = {}
 
     async def prepare(self) -> None:
         """Looks at who else is there, before anything can be committed."""
-        await self._look_around(await self._cluster.neighbours())
+        await self._look_around()
+        await self._look_at_trust()
 
     async def listen(self) -> None:
         """Hears bells for as long as the node lives."""
@@ -104,7 +108,7 @@ class Neighbours:
                 self._ring.clear()
                 rung, self._rung = self._rung, set()
                 if not rang and not self._held_may_be_gone:
-                    rung = set(Bell)
+                    rung = self._missed()
                 try:
                     await self._look(rung, url)
                 except StoreUnavailable as error:
@@ -115,6 +119,11 @@ class Neighbours:
         finally:
             for task in list(self._relays.values()):
                 task.cancel()
+
+    def _missed(self) -> set[Bell]:
+        """Bells that may have rung unheard; users are many and change seldom."""
+        overdue = self._clock.now() - self._trust_at >= millis(_TRUST_INSURANCE_SECONDS)
+        return set(Bell) if overdue else {Bell.JOBS, Bell.PEOPLE}
 
     async def withdraw(self) -> None:
         """Lets the others know that this coordinator stops."""
@@ -165,20 +174,37 @@ class Neighbours:
         due = now - self._met_at >= millis(_ANNOUNCE_SECONDS)
         if self._seats.version != self._announced or due:
             version = self._seats.version
-            await self._cluster.announce(url, self._seats.sittings)
-            self._announced, self._met_at = version, now
+            sittings = {each.key: each for each in self._seats.sittings}
+            changes = _changes(self._told, sittings)
+            self._told = None  # nobody knows what has been told where this fails
+            await self._cluster.announce(url, changes)
+            self._told, self._announced, self._met_at = sittings, version, now
         if Bell.PEOPLE in rung:
-            await self._look_around(await self._cluster.neighbours())
+            await self._look_around()
+        if Bell.TRUST in rung:
+            await self._look_at_trust()
 
-    async def _look_around(self, others: list[Neighbour]) -> None:
-        """Learns who sits elsewhere, and whom users trust by now."""
-        self._others = {other.coordinator_key: other for other in others}
-        elsewhere = [sitting for other in others for sitting in other.sittings]
-        self._seats.sit_elsewhere(elsewhere, self._clock.now())
-        for sitting in elsewhere:
-            seat = self._seats.with_key(sitting.key)
-            if seat is not None and _has_followed(sitting, seat):
+    async def _look_around(self) -> None:
+        """Learns who sits elsewhere."""
+        known = {other.coordinator_key: other.version for other in self._others.values()}
+        others = {each.coordinator_key: each for each in await self._cluster.neighbours(known)}
+        now = self._clock.now()
+        for gone in self._others.keys() - others.keys():
+            self._seats.sit_elsewhere(gone, None, now)
+        for other in others.values():
+            self._seats.sit_elsewhere(other.coordinator_key, other.changes, now)
+        self._others = others
+        for seat in self._seats:
+            if any(_has_followed(each, seat) for each in self._elsewhere(seat.key).values()):
                 self._admission.moved(seat)
+        self._proofs.look_elsewhere()
+
+    def _elsewhere(self, worker_key: str) -> dict[str, Sitting]:
+        return self._seats.elsewhere.with_key(worker_key)
+
+    async def _look_at_trust(self) -> None:
+        """Learns which keys users have, and whom they trust by now."""
+        self._trust_at = self._clock.now()
         await self._users.prepare()
         here = {seat.key: seat for seat in self._seats}
         for key, users in (await self._cluster.users_of_all(list(here))).items():
@@ -220,12 +246,12 @@ class Neighbours:
     def _begin_relay(self, state: JobState) -> None:
         if state.status not in LEASED or state.job_id in self._relays:
             return
-        for other in self._others.values():
-            if any(sitting.key == state.worker_key for sitting in other.sittings):
-                task = asyncio.create_task(self._pass_on(other.url, state), name="relay")
-                self._relays[state.job_id] = task
-                task.add_done_callback(lambda _: self._relays.pop(state.job_id, None))
-                return
+        place = next(iter(self._elsewhere(state.worker_key or "")), None)
+        if place is None:
+            return
+        task = asyncio.create_task(self._pass_on(self._others[place].url, state), name="relay")
+        self._relays[state.job_id] = task
+        task.add_done_callback(lambda _: self._relays.pop(state.job_id, None))
 
     async def _pass_on(self, url: str, state: JobState) -> None:
         """Passes live text on until it ends; whatever is missing then comes with the result."""
@@ -235,6 +261,14 @@ class Neighbours:
             if state.job_id in self._seats.under_way:
                 return
             self._feed.progress(lease, text)
+
+
+def _changes(former: dict[str, Sitting] | None, present: dict[str, Sitting]) -> Changes:
+    """What has changed since others were told; all of it where they have not been."""
+    if former is None:
+        return Changes(tuple(present.values()), whole=True)
+    came = tuple(each for key, each in present.items() if former.get(key) != each)
+    return Changes(came, tuple(former.keys() - present.keys()))
 
 
 def _has_followed(sitting: Sitting, seat: Seat) -> bool:

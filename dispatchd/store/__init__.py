@@ -21,7 +21,7 @@ from dispatchd.core.job import (
     Lease,
     Millis,
 )
-from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting
+from dispatchd.core.neighbour import Bell, Changes, JobState, Neighbour
 from dispatchd.core.payment import AuthorizationKey, Payment, PaymentState
 from dispatchd.core.standing import Blamed, Standing
 from dispatchd.core.trust import Pairing, PairingCode
@@ -290,16 +290,19 @@ class ClusterStore(Protocol):
         """Calls `heard` for each bell, and for all of them after a time without hearing."""
         ...
 
-    async def announce(self, url: str, sittings: Sequence[Sitting]) -> None:
-        """Says where this coordinator is and who sits there, and that it lives."""
+    async def announce(self, url: str, changes: Changes) -> None:
+        """Says where this coordinator is and what is new in who sits there, and that it lives.
+
+        The first time the changes must be whole: who sat there before was told by another process.
+        """
         ...
 
     async def withdraw(self) -> None:
         """Says that it stops: others may take over what this coordinator was doing."""
         ...
 
-    async def neighbours(self) -> list[Neighbour]:
-        """The other coordinators that live."""
+    async def neighbours(self, known: Mapping[str, int]) -> list[Neighbour]:
+        """The other coordinators that live, with what has changed since the known versions."""
         ...
 
     async def states(self, job_ids: Sequence[str]) -> list[JobState]:
