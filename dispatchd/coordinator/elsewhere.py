@@ -1,7 +1,8 @@
 """Who sits at other coordinators over the same store, found without looking at each."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from dispatchd.core.job import JobType, Lane
@@ -59,7 +60,7 @@ class Elsewhere:
         return self._by_user.get(lane.user_id, {}).values()
 
     @property
-    def models(self) -> Set[str]:
+    def models(self) -> AbstractSet[str]:
         """The models of workers that know the field `model`."""
         return self._models.keys()
 

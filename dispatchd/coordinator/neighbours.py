@@ -175,7 +175,7 @@ class Neighbours:
         if self._seats.version != self._announced or due:
             version = self._seats.version
             sittings = {each.key: each for each in self._seats.sittings}
-            changes = _changes(self._told, sittings)
+            changes = Changes.between(self._told, sittings)
             self._told = None  # nobody knows what has been told where this fails
             await self._cluster.announce(url, changes)
             self._told, self._announced, self._met_at = sittings, version, now
@@ -261,14 +261,6 @@ class Neighbours:
             if state.job_id in self._seats.under_way:
                 return
             self._feed.progress(lease, text)
-
-
-def _changes(former: dict[str, Sitting] | None, present: dict[str, Sitting]) -> Changes:
-    """What has changed since others were told; all of it where they have not been."""
-    if former is None:
-        return Changes(tuple(present.values()), whole=True)
-    came = tuple(each for key, each in present.items() if former.get(key) != each)
-    return Changes(came, tuple(former.keys() - present.keys()))
 
 
 def _has_followed(sitting: Sitting, seat: Seat) -> bool:

@@ -1,6 +1,8 @@
 """What coordinators that share a store know of one another."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from msgspec import Struct
 
@@ -54,6 +56,14 @@ class Changes(Struct, frozen=True):
     came: tuple[Sitting, ...] = ()
     gone: tuple[str, ...] = ()
     whole: bool = False
+
+    @classmethod
+    def between(cls, former: Mapping[str, Sitting] | None, present: Mapping[str, Sitting]) -> Self:
+        """From who sat there, by key, to who does now; None where nobody knows who did."""
+        if former is None:
+            return cls(tuple(present.values()), whole=True)
+        came = tuple(each for key, each in present.items() if former.get(key) != each)
+        return cls(came, tuple(former.keys() - present.keys()))
 
 
 class Neighbour(Struct, frozen=True):

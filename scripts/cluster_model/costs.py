@@ -51,24 +51,30 @@ def _line(few: tuple[float, Cost], many: tuple[float, Cost]) -> tuple[Cost, Cost
     return once, each
 
 
-class Costs(Struct, frozen=True):
+class Costs(Struct, frozen=True, kw_only=True):
     """Everything that the simulation is told.
 
-    Rows: of `write` the commits and results in one transaction, of `states` the jobs asked for, of
-    `announce` and `neighbours` the workers in the lists.
+    Rows: of `commit`, `claim`, `finish` and `renew` the jobs in one transaction, of `states` the
+    jobs asked for, of `announce` the workers that sit at a coordinator where one of them has
+    changed, of `meet` the coordinators, of `learn` the workers that have changed elsewhere.
     """
 
-    serve: float
+    serve: float = 0.0
     """A coordinator's CPU for a job, its HTTP and its worker's socket, without the store."""
     commit: Grown
+    claim: Grown
     finish: Grown
+    renew: Grown
     get: Cost
     lanes: Cost
     count: Cost
     states: Grown
     announce: Grown
-    neighbours: Grown
+    meet: Grown
+    learn: Grown
+    ring: Cost
+    """A bell that nobody hears; only one can be rung at a time on the whole server."""
     hear: Cost
     """A bell at one listener."""
     flush_seconds: float
-    """A transaction's wait for the disk at its end; one that rings lets no other end meanwhile."""
+    """A transaction's wait for the disk at its end."""

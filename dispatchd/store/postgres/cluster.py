@@ -11,8 +11,9 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import JobStatus
 from dispatchd.core.neighbour import Bell, Changes, JobState, Neighbour, Sitting
-from dispatchd.store.postgres.connection import Address, Connection
+from dispatchd.store.postgres.connection import Address
 from dispatchd.store.postgres.errors import our_errors
+from dispatchd.store.postgres.ringing import Ringer
 from dispatchd.store.sql.database import Database
 from dispatchd.store.sql.groups import Grouped, Reads
 from dispatchd.store.sql.jobs import SETTLING
@@ -73,11 +74,9 @@ _PAIRINGS = "SELECT provider_pubkey, user_id FROM pairings WHERE provider_pubkey
 class PostgresCluster:
     """`ClusterStore` over a line of writes, a pool of readers, and a connection that listens."""
 
-    def __init__(
-        self, address: Address, connection: Connection, writer: Grouped, reader: Reads
-    ) -> None:
+    def __init__(self, address: Address, ringer: Ringer, writer: Grouped, reader: Reads) -> None:
         self._address = address
-        self._connection = connection
+        self._ringer = ringer
         self._write = writer.do
         self._read = reader.do
 
@@ -108,7 +107,7 @@ class PostgresCluster:
     def _hearing(self, heard: Callable[[Bell], None], bell: Bell) -> Callable[..., None]:
         def listener(_: "asyncpg.Connection[Any]", pid: int, *_rest: object) -> None:
             # What became of jobs by our own writes we know.
-            if bell is not Bell.JOBS or pid != self._connection.server_pid:
+            if bell is not Bell.JOBS or pid != self._ringer.server_pid:
                 heard(bell)
 
         return listener
@@ -151,9 +150,11 @@ class PostgresCluster:
                 if key in whole or known[key] != version
             ]
             parts = db.execute_rows(_SITTINGS, ("text", "bigint"), asked)
-            rows = [row for part in parts for row in part]
+            rows: dict[str, list[tuple[str, str | None]]] = {key: [] for key, _ in asked}
+            for key, worker, text in (row for part in parts for row in part):
+                rows[key].append((worker, text))
             return [
-                Neighbour(key, url, version, _changes(key, rows, whole=key in whole))
+                Neighbour(key, url, version, _changes(rows.get(key, []), whole=key in whole))
                 for key, url, version, _ in found
             ]
 
@@ -185,10 +186,10 @@ class PostgresCluster:
         return [row for part in parts for row in part]
 
 
-def _changes(coordinator_key: str, rows: Sequence[tuple[Any, ...]], *, whole: bool) -> Changes:
-    mine = [(worker, text) for key, worker, text in rows if key == coordinator_key]
-    came = tuple(msgspec.json.decode(text, type=Sitting) for _, text in mine if text is not None)
-    return Changes(came, tuple(worker for worker, text in mine if text is None), whole)
+def _changes(rows: Sequence[tuple[str, str | None]], *, whole: bool) -> Changes:
+    came = tuple(msgspec.json.decode(text, type=Sitting) for _, text in rows if text is not None)
+    gone = () if whole else tuple(worker for worker, text in rows if text is None)
+    return Changes(came, gone, whole)
 
 
 def _text(sitting: Sitting) -> str:

@@ -12,6 +12,7 @@ from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.jobs import PostgresJobs
 from dispatchd.store.postgres.migrate import migrate
 from dispatchd.store.postgres.payments import PostgresPayments
+from dispatchd.store.postgres.ringing import Ringer
 from dispatchd.store.postgres.writing import writing
 from dispatchd.store.sql.groups import Flushed, Grouped
 from dispatchd.store.sql.store import SqlStore, store_over
@@ -33,12 +34,14 @@ async def open_postgres(
     """
     address = Address(url, coordinator_key)
     await _prepare(address)
-    connection, readers = Connection(address, alone=True), Readers(address, _READERS)
+    ringer = Ringer(address)
+    connection = Connection(address, alone=True, rung=ringer.ring)
+    readers = Readers(address, _READERS)
     writer = Grouped(connection, writing, flushed)
     try:
         store = replace(
             store_over(writer, readers, PostgresJobs, PostgresPayments),
-            cluster=PostgresCluster(address, connection, writer, readers),
+            cluster=PostgresCluster(address, ringer, writer, readers),
         )
         try:
             await store.jobs.check()
@@ -47,6 +50,7 @@ async def open_postgres(
         yield store
     finally:
         await writer.close()
+        await ringer.close()
         await readers.close()
         await connection.close()
 

@@ -32,3 +32,16 @@ CREATE TRIGGER pairings_change AFTER INSERT OR UPDATE OR DELETE ON pairings
 EXECUTE FUNCTION ring('dispatchd_trust');
 CREATE TRIGGER users_change AFTER INSERT OR UPDATE OR DELETE ON users
 EXECUTE FUNCTION ring('dispatchd_trust');
+
+-- The bells are rung by the coordinator once its transaction is on disk, which hears of them by a
+-- notice, once each: a transaction that calls NOTIFY keeps all others that do waiting for its disk.
+CREATE OR REPLACE FUNCTION ring() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    heard CONSTANT text := 'dispatchd.heard_' || TG_ARGV[0];
+BEGIN
+    IF coalesce(current_setting(heard, true), '') = '' THEN
+        PERFORM set_config(heard, 'yes', true);
+        RAISE NOTICE USING MESSAGE = TG_ARGV[0];
+    END IF;
+    RETURN NULL;
+END $$;
