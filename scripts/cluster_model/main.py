@@ -172,13 +172,14 @@ def _row(network: Network, found: Outcome) -> str:
 
 def _most(found: Outcome) -> Iterator[str]:
     """What the coordinator and the server are busiest with."""
-    for name, share in (
-        ("coordinator", lambda cost: cost.coordinator),
-        ("server", lambda cost: cost.database),
-    ):
-        what, cost = max(found.uses.items(), key=lambda use: share(use[1]))
-        total = sum(share(each) for each in found.uses.values())
-        yield f"{name}: {what} ({share(cost) / total:.0%})"
+    uses = found.uses
+    yield f"coordinator: {_largest({what: cost.coordinator for what, cost in uses.items()})}"
+    yield f"server: {_largest({what: cost.database for what, cost in uses.items()})}"
+
+
+def _largest(shares: dict[str, float]) -> str:
+    what = max(shares, key=lambda each: shares[each])
+    return f"{what} ({shares[what] / sum(shares.values()):.0%})"
 
 
 def _grow(network: Network, costs: Costs, seconds: float) -> None:
@@ -187,16 +188,16 @@ def _grow(network: Network, costs: Costs, seconds: float) -> None:
         found = Simulation(network, costs, seconds).run()
         parts = {
             "a coordinator's core": found.coordinator,
-            "the server's cores": found.database,
-            "the ringing": found.ringing,
+            "the server": found.database,
+            "the ringing of bells": found.ringing,
         }
         part, share = max(parts.items(), key=lambda item: item[1])
         if share >= _FULL or found.done_per_second < network.jobs_per_second * _FULL:
             break
         network = replace(network, jobs_per_second=network.jobs_per_second * _GROWTH)
     print(
-        f"\nWith {network.coordinators} coordinators and {network.workers:,} workers, {part} is"
-        f" full first, at about {network.jobs_per_second:,.0f} jobs a second"
+        f"\nWith {network.coordinators} coordinators and {network.workers:,} workers, {part}"
+        f" will be full first, at about {network.jobs_per_second:,.0f} jobs a second"
         f" ({', '.join(_most(found))})."
     )
 

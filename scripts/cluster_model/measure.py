@@ -27,12 +27,12 @@ from dispatchd.core.job import (
 )
 from dispatchd.store.postgres.store import open_postgres
 from dispatchd.store.sql.store import SqlStore
-from scripts.bench import servers
+from scripts.bench import schemas, servers
 from scripts.bench.load import Kind, Load, Mode
+from scripts.bench.postgres_cpu import postmaster_of
 from scripts.cluster_model.costs import Cost, Costs, Grown
-from scripts.cluster_model.meter import Meter, Work, postmaster_of
+from scripts.cluster_model.meter import Meter, Work
 from scripts.cluster_model.people import People, measure_people
-from scripts.cluster_model.server_cpu import server_cpu
 
 _KEYS = ("aa" * 32, "bb" * 32)
 _SIZES = (1, 32)
@@ -70,7 +70,10 @@ async def measure(database: str, say: Callable[[str], None]) -> Costs:
     ):
         raw = await asyncpg.connect(database)
         try:
-            meter = Meter(await postmaster_of(raw))
+            postmaster = await postmaster_of(raw)
+            if postmaster is None:
+                raise servers.Failed("the database must be on this machine: its CPU is read here")
+            meter = Meter(postmaster)
             say("jobs")
             jobs = await _jobs(store, meter)
             say("looks")
@@ -105,9 +108,7 @@ async def measure(database: str, say: Callable[[str], None]) -> Costs:
 
 async def whole(folder: Path, store: str, count: int, seconds: float) -> Whole:
     """The benchmark's closed loop of 32 workers and 32 clients against so many nodes."""
-    raw = await asyncpg.connect(store)
-    postmaster = await postmaster_of(raw)
-    await raw.close()
+    postmaster = await asyncio.to_thread(schemas.postmaster, store)
     load = Load(
         kind=Kind.LOOP,
         mode=Mode.WAIT,
@@ -119,12 +120,8 @@ async def whole(folder: Path, store: str, count: int, seconds: float) -> Whole:
 
     def drive() -> Whole:
         with servers.nodes(folder, count, store) as running:
-            before = server_cpu(postmaster)
-            found = servers.drive(running, load)
-            used = server_cpu(postmaster) - before
-        # The server's time holds the warming up as well, in which as many jobs a second are done.
-        jobs = found.jobs * (seconds + load.warm_seconds) / seconds
-        cost = Cost(found.server_cpu_seconds / found.jobs, used / jobs)
+            found = servers.drive(running, load, postmaster)
+        cost = Cost(found.server_cpu_seconds, found.database_cpu_seconds) * (1 / found.jobs)
         return Whole(count, found.jobs / found.seconds, cost)
 
     return await asyncio.to_thread(drive)

@@ -3,15 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import Any
 
-import asyncpg
 from msgspec import Struct
 
-from scripts.bench.servers import Failed
+from scripts.bench.postgres_cpu import server_cpu
 from scripts.cluster_model.costs import Cost
-from scripts.cluster_model.server_cpu import parent_of, server_cpu
 
 Work = Callable[[], Awaitable[object]]
 
@@ -45,14 +41,3 @@ class Meter(Struct, frozen=True):
                 await asyncio.gather(*(each() for each in work[first : first + size]))
 
         return await self.of(in_groups()) * (size / len(work))
-
-
-async def postmaster_of(raw: "asyncpg.Connection[Any]") -> int:
-    """The first process of the server at the other end; fails where that is another machine."""
-    backend = await raw.fetchval("SELECT pg_backend_pid()")
-    program = Path(f"/proc/{backend}/comm")
-    if not program.exists() or not program.read_text().startswith("postgres"):
-        raise Failed("the database must be on this machine, since its CPU is read here")
-    postmaster = parent_of(backend)
-    assert postmaster is not None
-    return postmaster

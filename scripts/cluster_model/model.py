@@ -2,13 +2,14 @@
 
 What stands in for what: a coordinator is one core (its event loop), the server has so many; both
 serve in the order of coming. A coordinator has one connection that writes, and whatever arrives
-while a transaction is under way goes into its next one. Then it rings where others may wait, one at
-a time on the whole server, as PostgreSQL's NOTIFY goes. Each bell is heard by every coordinator,
-which looks at the queue and at the jobs that its clients wait for, with a pause after each look. A job that finds no place where it was committed waits, and all
-coordinators try to claim it. Workers come and go, their coordinators say so and the others learn it.
+while a transaction is under way goes into its next one. Then it rings where others may wait, one
+at a time on the whole server, as PostgreSQL's NOTIFY goes. Each bell is heard by every coordinator,
+which looks at the queue and at the jobs that its clients wait for, with a pause after each look. A
+job that finds no place where it was committed waits, and all coordinators try to claim it. Workers
+come and go, their coordinators say so, and the others learn it.
 
-Left out: the network between the machines, heartbeats, live text, PostgreSQL's vacuum, checkpoints,
-replicas, and locks on rows and pages.
+Left out: the network between the machines, heartbeats, live text, PostgreSQL's vacuum,
+checkpoints, replicas, and locks on rows and pages.
 """
 
 import random
@@ -195,7 +196,7 @@ class _Coordinator:
         began = self.env.now
         away = simulation.random.random() < simulation.network.away
         yield from self._spend("jobs", Cost(simulation.costs.serve, 0))
-        yield self._stored("waiting commit" if away else "commit")
+        yield self.stored("waiting commit" if away else "commit")
         simulation.commits.append(self.env.now - began)
         if away:
             runner = simulation.random.choice(simulation.coordinators)
@@ -214,7 +215,7 @@ class _Coordinator:
         told = self.env.event()
         if runner is not self:
             self.watched[told] = False
-        yield runner._stored("finish")
+        yield runner.stored("finish")
         runner.held -= 1
         simulation.done += 1
         if runner is not self:
@@ -222,7 +223,8 @@ class _Coordinator:
             yield told
         simulation.told.append(self.env.now - ended)
 
-    def _stored(self, what: str) -> simpy.Event:
+    def stored(self, what: str) -> simpy.Event:
+        """Something to be written; happens once it is on disk."""
         done = self.env.event()
         self.waiting.append((what, done))
         if not self.arrived.triggered:
@@ -311,7 +313,7 @@ class _Coordinator:
             pause = network.stay_seconds / here / 2
             yield self.env.timeout(simulation.random.expovariate(1 / pause))
             yield from self._spend("workers", simulation.costs.announce.of(here))
-            yield self._stored("people")
+            yield self.stored("people")
             for other in simulation.coordinators:
                 other.news += 1
 

@@ -70,7 +70,7 @@ async def _learnt(store: SqlStore, other: SqlStore, meter: Meter, count: int) ->
     here, there = store.cluster, other.cluster
     assert here is not None
     assert there is not None
-    people = [Sitting(_card(number), frozenset(), 0, True, False, False) for number in range(count)]
+    people = [_sitting(number) for number in range(count)]
     url = "http://10.0.0.1:4010"
     await here.announce(url, Changes(whole=True))
     before = {each.coordinator_key: each.version for each in await there.neighbours({})}
@@ -96,6 +96,10 @@ async def _met(
         return count, await meter.each(_TIMES, lambda: cluster.neighbours(known))
     finally:
         await raw.execute(_NO_MORE)
+
+
+def _sitting(number: int) -> Sitting:
+    return Sitting(_card(number), frozenset(), 0, proven=True, proving=False, suspended=False)
 
 
 def _card(number: int) -> WorkerCard:

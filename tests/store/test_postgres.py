@@ -177,8 +177,7 @@ async def test_a_bell_rings_elsewhere_once_for_a_group(trio: Trio) -> None:
                 rung.append(bell)
     finally:
         listening.cancel()
-    assert set(rung) == {Bell.JOBS}
-    assert len(rung) <= 5  # a group is what came while another was stored
+    assert 1 <= rung.count(Bell.JOBS) <= 5  # a group is what came while another was stored
 
 
 def sitting(worker_key: str, since: int = 1) -> Sitting:
