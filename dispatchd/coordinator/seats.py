@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
-from dispatchd.coordinator.elsewhere import Elsewhere
+from dispatchd.coordinator.sittings import Sittings
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
 from dispatchd.core.neighbour import Changes, Sitting
@@ -163,7 +163,7 @@ class Seats:
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
-        self.elsewhere = Elsewhere()
+        self.elsewhere = Sittings()
         self.version = 0
         """Grows whenever others would see something else in who sits here."""
         self.stirred = stirred or asyncio.Event()

@@ -13,7 +13,7 @@ _Place = tuple[str, str]
 _K = TypeVar("_K")
 
 
-class Elsewhere:
+class Sittings:
     """The workers of other coordinators; a worker that moves may be at two for a moment."""
 
     def __init__(self) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatchd.coordinator.elsewhere import Elsewhere
+from dispatchd.coordinator.sittings import Sittings
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
 from dispatchd.core.job import JobType, Lane
 from dispatchd.core.neighbour import Changes, Sitting
@@ -42,7 +42,7 @@ lanes = [Lane(kind, user) for kind in JobType for user in (None, *USERS)]
 
 @given(steps)
 def test_indexes_agree_with_the_lists(steps: list[tuple[str, Changes | None]]) -> None:
-    elsewhere = Elsewhere()
+    elsewhere = Sittings()
     model: dict[str, dict[str, Sitting]] = {}
     for coordinator, change in steps:
         before = dict(model.get(coordinator, {}))
