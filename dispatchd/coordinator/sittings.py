@@ -33,7 +33,7 @@ class Sittings:
         """Takes in what has changed at a coordinator; what was so before and is so no longer."""
         there = self._at.setdefault(coordinator_key, {})
         came = {sitting.key: sitting for sitting in changes.came}
-        gone = there.keys() - came.keys() if changes.whole else changes.gone
+        gone = (there.keys() if changes.whole else set(changes.gone)) - came.keys()
         others = {key: new for key, new in came.items() if there.get(key) != new}
         ended = [there.pop(key) for key in {*gone, *others} if key in there]
         for sitting in ended:
