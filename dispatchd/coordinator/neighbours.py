@@ -24,13 +24,22 @@ from dispatchd.core.clock import Clock
 from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Job, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
-from dispatchd.core.neighbour import NETWORK, Bell, JobState, Neighbour, Sitting, relay_text
+from dispatchd.core.neighbour import (
+    NETWORK,
+    Bell,
+    Changes,
+    JobState,
+    Neighbour,
+    Sitting,
+    relay_text,
+)
 from dispatchd.feed import Feed
 from dispatchd.store import ClusterStore, JobStore, RecordStore
 
 log = logging.getLogger(__name__)
 
 _INSURANCE_SECONDS = 5.0
+_TRUST_INSURANCE_SECONDS = 30.0
 _ANNOUNCE_SECONDS = 10.0
 _GONE_SECONDS = 3 * _ANNOUNCE_SECONDS
 _HELD_SECONDS = 0.5
@@ -100,7 +109,8 @@ class Neighbours:
         self._rung: set[Bell] = set()
         self._met_at: Millis = 0
         self._announced = -1
-        self._looked_at = self._struck_at = clock.now()
+        self._told: dict[str, Sitting] | None = None
+        self._looked_at = self._struck_at = self._trust_at = clock.now()
         self._withdrawn = False
         self._held_at: Millis = 0
         self._held_may_be_gone = False
@@ -109,7 +119,8 @@ class Neighbours:
 
     async def prepare(self) -> None:
         """Looks at who else is there, before anything can be committed."""
-        await self._look_around(await self._living())
+        await self._look_around()
+        await self._look_at_trust()
 
     async def listen(self) -> None:
         """Hears bells for as long as the node lives."""
@@ -130,7 +141,7 @@ class Neighbours:
                 rung, self._rung = self._rung, set()
                 now = self._clock.now()
                 if now - self._looked_at >= millis(_INSURANCE_SECONDS):
-                    rung, self._looked_at = set(Bell), now
+                    rung, self._looked_at = self._missed(), now
                 try:
                     await self._look(rung, url)
                 except StoreUnavailable as error:
@@ -146,6 +157,11 @@ class Neighbours:
         due = self._looked_at + millis(_INSURANCE_SECONDS)
         left = max(0, due - self._clock.now()) / 1000
         return min(_HELD_SECONDS, left) if self._held_may_be_gone else left
+
+    def _missed(self) -> set[Bell]:
+        """Bells that may have rung unheard; users are many and change seldom."""
+        overdue = self._clock.now() - self._trust_at >= millis(_TRUST_INSURANCE_SECONDS)
+        return set(Bell) if overdue else {Bell.JOBS, Bell.PEOPLE}
 
     async def withdraw(self) -> None:
         """Lets the others know that this coordinator stops; from now on it is not announced."""
@@ -229,29 +245,45 @@ class Neighbours:
         due = now - self._met_at >= millis(_ANNOUNCE_SECONDS)
         if not self._withdrawn and (self._seats.version != self._announced or due):
             version = self._seats.version
-            await self.cluster.announce(url, self._seats.sittings)
-            self._announced, self._met_at = version, now
+            sittings = {each.key: each for each in self._seats.sittings}
+            changes = Changes.between(self._told, sittings)
+            self._told = None  # nobody knows what has been told where this fails
+            await self.cluster.announce(url, changes)
+            self._told, self._announced, self._met_at = sittings, version, now
         if Bell.PEOPLE in rung:
-            await self._look_around(await self._living())
+            await self._look_around()
             await self._look_at_struck()
+        if Bell.TRUST in rung:
+            await self._look_at_trust()
 
     async def _living(self) -> list[Neighbour]:
         """The others that live; they need not have said so while this one was cut off itself."""
-        found = await self.cluster.neighbours(_GONE_SECONDS + self._contact.away(_GONE_SECONDS))
+        known = {other.coordinator_key: other.version for other in self._others.values()}
+        silent_seconds = _GONE_SECONDS + self._contact.away(_GONE_SECONDS)
+        found = await self.cluster.neighbours(known, silent_seconds)
         return await self._living() if self._contact.made() else found
 
-    async def _look_around(self, others: list[Neighbour]) -> None:
-        """Learns who sits elsewhere, and whom users trust by now."""
-        self._others = {other.coordinator_key: other for other in others}
-        elsewhere = [sitting for other in others for sitting in other.sittings]
-        former = self._seats.elsewhere
-        self._seats.sit_elsewhere(elsewhere, self._clock.now())
-        if self._seats.elsewhere != former:
+    async def _look_around(self) -> None:
+        """Learns who sits elsewhere."""
+        others = {each.coordinator_key: each for each in await self._living()}
+        news = {key: each.changes for key, each in others.items() if each.changes != Changes()}
+        changes = dict.fromkeys(self._others.keys() - others.keys()) | news
+        now = self._clock.now()
+        for coordinator_key, change in changes.items():
+            self._seats.sit_elsewhere(coordinator_key, change, now)
+        self._others = others
+        if changes:
             self._feed.journal.crowd_changed()
-        for sitting in elsewhere:
-            seat = self._seats.with_key(sitting.key)
-            if seat is not None and _has_followed(sitting, seat):
-                self._admission.moved(seat, proven=sitting.proven)
+        for seat in self._seats:
+            for sitting in self._seats.elsewhere.with_key(seat.key).values():
+                if _has_followed(sitting, seat):
+                    self._admission.moved(seat, proven=sitting.proven)
+                    break
+        self._proofs.look_elsewhere()
+
+    async def _look_at_trust(self) -> None:
+        """Learns which keys users have, and whom they trust by now."""
+        self._trust_at = self._clock.now()
         await self._users.prepare()
         here = {seat.key: seat for seat in self._seats}
         for key, users in (await self.cluster.users_of_all(list(here))).items():
@@ -307,12 +339,12 @@ class Neighbours:
     def _begin_relay(self, state: JobState) -> None:
         if state.status not in LEASED or state.job_id in self._relays:
             return
-        for other in self._others.values():
-            if any(sitting.key == state.worker_key for sitting in other.sittings):
-                task = asyncio.create_task(self._pass_on(other.url, state), name="relay")
-                self._relays[state.job_id] = task
-                task.add_done_callback(lambda _: self._relays.pop(state.job_id, None))
-                return
+        place = next(iter(self._seats.elsewhere.with_key(state.worker_key or "")), None)
+        if place is None:
+            return
+        task = asyncio.create_task(self._pass_on(self._others[place].url, state), name="relay")
+        self._relays[state.job_id] = task
+        task.add_done_callback(lambda _: self._relays.pop(state.job_id, None))
 
     async def _pass_on(self, url: str, state: JobState) -> None:
         """Passes live text on until it ends; whatever is missing then comes with the result."""

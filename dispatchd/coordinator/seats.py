@@ -5,9 +5,10 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from uuid import uuid4
 
+from dispatchd.coordinator.sittings import Sittings
 from dispatchd.core.card import WorkerCard
 from dispatchd.core.job import Assignment, Job, JobType, Lane, Lease, Millis
-from dispatchd.core.neighbour import Sitting
+from dispatchd.core.neighbour import Changes, Sitting
 from dispatchd.core.proof import new_challenge
 from dispatchd.core.standing import Grade, Standing
 
@@ -164,8 +165,7 @@ class Seats:
         self._by_type: dict[JobType, dict[Seat, None]] = {kind: {} for kind in JobType}
         self._by_user: dict[str, dict[Seat, None]] = {}
         self._last_left: dict[tuple[JobType, str | None], Millis] = {}
-        self.elsewhere: list[Sitting] = []
-        """Who sits at other coordinators; of one key, those that have proven it come last."""
+        self.elsewhere = Sittings()
         self.version = 0
         """Grows whenever others would see something else in who sits here."""
         self.stirred = stirred or asyncio.Event()
@@ -252,7 +252,7 @@ class Seats:
             here: Iterable[Seat] = self._by_type[lane.job_type]
         else:
             here = self.trusted_by(lane.user_id)
-        everywhere: Iterable[Seat | Sitting] = itertools.chain(here, self.elsewhere)
+        everywhere: Iterable[Seat | Sitting] = itertools.chain(here, self.elsewhere.for_lane(lane))
         return any(worker.can_do(lane) and accept(worker) for worker in everywhere)
 
     @property
@@ -273,31 +273,35 @@ class Seats:
     @property
     def models(self) -> set[str]:
         """The models of workers that know the field `model`, wherever they sit."""
-        cards = [seat.card for seat in self] + [sitting.card for sitting in self.elsewhere]
-        able = [card for card in cards if JobType.LLM_INFER in card.capabilities]
-        return {name for card in able if card.version is not None for name in card.models}
+        able = [seat.card for seat in self if JobType.LLM_INFER in seat.card.capabilities]
+        here = {name for card in able if card.version is not None for name in card.models}
+        return here | self.elsewhere.models
 
-    def sit_elsewhere(self, sittings: list[Sitting], now: Millis) -> None:
-        """These workers sit at other coordinators now; those that did and do not have left."""
-        for gone in [each for each in self.elsewhere if each not in sittings]:
-            users = (None, *gone.users)
+    def sit_elsewhere(self, coordinator_key: str, changes: Changes | None, now: Millis) -> None:
+        """Who sits at another coordinator has changed; None where that coordinator has gone."""
+        if changes is None:
+            gone = self.elsewhere.forget(coordinator_key)
+        else:
+            gone = self.elsewhere.change(coordinator_key, changes)
+        for each in gone:
+            users = (None, *each.users)
             self._last_left.update(
-                {(kind, user_id): now for kind in gone.card.capabilities for user_id in users}
+                {(kind, user_id): now for kind in each.card.capabilities for user_id in users}
             )
-        self.elsewhere = sorted(sittings, key=lambda each: (each.proven, each.since))
 
     @property
     def others(self) -> dict[str, Sitting]:
         """The workers that sit at other coordinators and not here, each where it sits now."""
-        return {each.key: each for each in self.elsewhere if each.key not in self._by_key}
+        places = self.elsewhere.places.items()
+        return {key: each for key, each in places if key not in self._by_key}
 
     def holder_proven(self, job: Job) -> bool:
         """Whether the worker that a job is leased to is known to hold its key, wherever it sits."""
         seat = self._by_key.get(job.worker_key or "")
         if seat is not None:
             return seat.proven and seat.holds(Lease(job.id, job.attempt)) is not None
-        holders = [each.proven for each in self.elsewhere if each.key == job.worker_key]
-        return bool(holders) and all(holders)
+        holders = self.elsewhere.with_key(job.worker_key or "").values()
+        return bool(holders) and all(each.proven for each in holders)
 
     def proving(self, lane: Lane) -> list[Seat]:
         """Workers that may do jobs of a PRIVATE lane once their proof comes, as it may."""
@@ -308,7 +312,8 @@ class Seats:
         """Whether there is such a worker at another coordinator."""
         if lane.user_id is None:
             return False
-        return any(each.proving and each.card.can_do(lane, each.users) for each in self.elsewhere)
+        there = self.elsewhere.for_lane(lane)
+        return any(each.proving and each.card.can_do(lane, each.users) for each in there)
 
     def others_for(self, job: Job) -> bool:
         """Whether a worker is online, and not suspended, that has not turned a job down or got it.

@@ -1,6 +1,8 @@
 """What coordinators that share a store know of one another."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 from msgspec import Struct
 
@@ -14,7 +16,9 @@ class Bell(StrEnum):
     JOBS = "dispatchd_jobs"
     """Jobs have come, gone back to the queue, or ended."""
     PEOPLE = "dispatchd_people"
-    """Workers have come or gone, or users have other keys or pairings."""
+    """Workers or coordinators have come or gone."""
+    TRUST = "dispatchd_trust"
+    """Users have other keys or pairings."""
 
 
 class Sitting(Struct, frozen=True):
@@ -42,12 +46,36 @@ class Sitting(Struct, frozen=True):
         return self.card.can_do(lane, self.users)
 
 
+class Changes(Struct, frozen=True):
+    """What is new in who sits at a coordinator.
+
+    `came` are those who sit there now, or otherwise than before, and `gone` the keys of those who
+    do not any more. Where this is `whole`, nobody else sits there.
+    """
+
+    came: tuple[Sitting, ...] = ()
+    gone: tuple[str, ...] = ()
+    whole: bool = False
+
+    @classmethod
+    def between(cls, former: Mapping[str, Sitting] | None, present: Mapping[str, Sitting]) -> Self:
+        """From who sat there, by key, to who does now; None where nobody knows who did."""
+        if former is None:
+            return cls(tuple(present.values()), whole=True)
+        came = tuple(each for key, each in present.items() if former.get(key) != each)
+        return cls(came, tuple(former.keys() - present.keys()))
+
+
 class Neighbour(Struct, frozen=True):
-    """Another coordinator that lives: its key, where its HTTP API is, and who sits there."""
+    """Another coordinator that lives: its key, where its HTTP API is, and who sits there.
+
+    `changes` lead to `version` from the one that was asked about.
+    """
 
     coordinator_key: str
     url: str
-    sittings: tuple[Sitting, ...]
+    version: int
+    changes: Changes
 
 
 class JobState(Struct, frozen=True):

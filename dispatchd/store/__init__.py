@@ -22,7 +22,7 @@ from dispatchd.core.job import (
     Lease,
     Millis,
 )
-from dispatchd.core.neighbour import Bell, JobState, Neighbour, Sitting
+from dispatchd.core.neighbour import Bell, Changes, JobState, Neighbour
 from dispatchd.core.payment import AuthorizationKey, Payment, PaymentState
 from dispatchd.core.rate import Counted
 from dispatchd.core.standing import Blamed, Standing
@@ -325,16 +325,22 @@ class ClusterStore(Protocol):
         """Calls `heard` for each bell, and for all of them after a time without hearing."""
         ...
 
-    async def announce(self, url: str, sittings: Sequence[Sitting]) -> None:
-        """Says where this coordinator is and who sits there, and that it lives."""
+    async def announce(self, url: str, changes: Changes) -> None:
+        """Says where this coordinator is and what is new in who sits there, and that it lives.
+
+        The first time the changes must be whole: who sat there before was told by another process.
+        """
         ...
 
     async def withdraw(self) -> None:
         """Says that it stops: others may take over what this coordinator was doing."""
         ...
 
-    async def neighbours(self, silent_seconds: float) -> list[Neighbour]:
-        """The other coordinators that live: not silent for so long."""
+    async def neighbours(self, known: Mapping[str, int], silent_seconds: float) -> list[Neighbour]:
+        """The other coordinators that live, with what has changed since the known versions.
+
+        One that has been silent for so long does not live.
+        """
         ...
 
     async def latest(self, most: int, job_ids: Sequence[str]) -> list[Job]:

@@ -14,6 +14,7 @@ class Figures(Struct, frozen=True):
 
     jobs_per_second: float
     cpu_per_job: float
+    database_cpu_per_job: float
     load_cpu_per_job: float
     reads_per_job: float
     committed: Percentiles
@@ -41,6 +42,7 @@ def figures(runs: Sequence[Measured]) -> Figures:
     return Figures(
         jobs_per_second=middle(lambda run: run.jobs / run.seconds),
         cpu_per_job=middle(lambda run: run.server_cpu_seconds * 1000 / max(run.jobs, 1)),
+        database_cpu_per_job=middle(lambda run: run.database_cpu_seconds * 1000 / max(run.jobs, 1)),
         load_cpu_per_job=middle(lambda run: run.load_cpu_seconds * 1000 / max(run.jobs, 1)),
         reads_per_job=middle(lambda run: run.reads / max(run.jobs, 1)),
         committed=middles(lambda run: run.committed),

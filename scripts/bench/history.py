@@ -7,7 +7,7 @@ from pathlib import Path
 from scripts.bench.load import Kind, Load, Mode
 from scripts.bench.servers import drive, node
 
-_ONE_JOB = Load(
+ONE_JOB = Load(
     kind=Kind.BURST, mode=Mode.WAIT, workers=1, clients=1, burst=1, seconds=0, warm_seconds=0
 )
 _ROWS_PER_TRANSACTION = 50_000
@@ -22,7 +22,7 @@ _TIDY = "PRAGMA wal_checkpoint(TRUNCATE);"
 def fill(data_dir: Path, jobs: int) -> Path:
     """Makes a store in a folder, with so many finished jobs; its file."""
     with node(data_dir) as server:
-        drive([server], _ONE_JOB)
+        drive([server], ONE_JOB)
     (path,) = data_dir.glob("*.sqlite3")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.executescript(_SETTINGS)

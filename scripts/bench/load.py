@@ -29,7 +29,8 @@ class Load(Struct, frozen=True, kw_only=True):
     """One run of the load process against a server that listens.
 
     `places` is what each worker says it does at once. `reads_per_job`: each job is read so often
-    at the least, on average, so that two servers get the same number of requests.
+    at the least, on average, so that two servers get the same number of requests. `postmaster` is
+    the first process of the database server, where that is one on this machine.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Load(Struct, frozen=True, kw_only=True):
     reads_per_job: float = 0
     ports: tuple[int, ...] = ()
     server_pids: tuple[int, ...] = ()
+    postmaster: int | None = None
 
 
 class Percentiles(Struct, frozen=True):
@@ -71,7 +73,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     the worker, 0 where that came first; only where the kind is latency. `ended`: from the 201
     until the client sees the job completed; `completed`: the same from sending the commit.
     `server_loop_seconds` is the main thread's part of the server's CPU; `other_share` the part of
-    the machine's cores that neither server nor load had, but others did.
+    the machine's cores that neither server, database nor load had, but others did.
     """
 
     jobs: int
@@ -79,6 +81,7 @@ class Measured(Struct, frozen=True, kw_only=True):
     seconds: float
     server_cpu_seconds: float
     server_loop_seconds: float
+    database_cpu_seconds: float
     load_cpu_seconds: float
     other_share: float
     committed: Percentiles

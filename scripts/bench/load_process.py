@@ -27,7 +27,7 @@ _SETTLE_SECONDS = 0.2
 
 async def measure(load: Load) -> Measured:
     """Connects everybody, warms up, measures, and leaves."""
-    meter = Meter(load.server_pids)
+    meter = Meter(load.server_pids, load.postmaster)
     async with _workers(load, meter) as workers, _customers(load, meter) as customers:
         await asyncio.sleep(_SETTLE_SECONDS)
         run = asyncio.ensure_future(_RUNS[load.kind](load, customers, meter))

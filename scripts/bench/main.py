@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from msgspec import Struct
@@ -35,6 +36,8 @@ class Bench(Struct, frozen=True):
     same_reads: bool
     profile: Path | None
     store: str | None
+    stack: ExitStack
+    filled: dict[int, str]
 
     def run(self, plan: Plan) -> dict[tuple[Row, Kept], list[Measured]]:
         """Measures every row for each of its servers, in rounds, so that drift meets all alike."""
@@ -69,15 +72,25 @@ class Bench(Struct, frozen=True):
 
     def _measure_shared(self, row: Row, load: Load, count: int) -> Measured:
         assert self.store is not None
-        history_file = None
-        if row.history:
-            (history_file,) = self._with_history(row.history).glob("*.sqlite3")
-        with (
-            tempfile.TemporaryDirectory(prefix="keys-", dir=self.folder) as keys,
-            schemas.schema(self.store, history_file) as store,
-            servers.nodes(Path(keys), count, store) as running,
-        ):
-            return servers.drive(running, load)
+        with ExitStack() as stack:
+            keys = stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder))
+            if row.history:
+                store = self._shared_history(row.history)
+            else:
+                store = stack.enter_context(schemas.schema(self.store))
+            running = stack.enter_context(servers.nodes(Path(keys), count, store))
+            return servers.drive(running, load, schemas.postmaster(self.store))
+
+    def _shared_history(self, jobs: int) -> str:
+        """A part of the database like that; it is made once, and grows with every run."""
+        assert self.store is not None
+        if jobs not in self.filled:
+            store = self.stack.enter_context(schemas.schema(self.store))
+            with tempfile.TemporaryDirectory(dir=self.folder) as keys:
+                schemas.fill(Path(keys), store, jobs)
+            self.filled[jobs] = store
+            _progress(f"made {jobs:,} finished jobs in the database")
+        return self.filled[jobs]
 
     def _with_history(self, jobs: int) -> Path:
         """A folder whose store holds finished jobs; it is made once, and grows with every run."""
@@ -96,7 +109,10 @@ def main() -> None:
     _allow_open_files()
     place = disk.choose_folder(given.dir)
     print(f"{_machine()}; stores in {place}: {disk.describe(place)}\n", flush=True)
-    with tempfile.TemporaryDirectory(prefix="dispatchd-bench-", dir=place) as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="dispatchd-bench-", dir=place) as folder,
+        ExitStack() as stack,
+    ):
         bench = Bench(
             folder=Path(folder),
             seconds=either(given.seconds, 1.0 if given.quick else 8.0),
@@ -104,6 +120,8 @@ def main() -> None:
             same_reads=given.floor_reads == "same",
             profile=given.profile,
             store=given.store,
+            stack=stack,
+            filled={},
         )
         plan = plan_of(given)
         found = bench.run(plan)

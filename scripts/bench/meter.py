@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from scripts.bench.load import Measured, Percentiles
+from scripts.bench.postgres_cpu import server_cpu
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -18,6 +19,7 @@ class _Cpu(Struct, frozen=True):
 
     server: float
     server_loop: float
+    database: float
     load: float
     machine: float
 
@@ -27,10 +29,11 @@ class _Cpu(Struct, frozen=True):
         return _Cpu(*(now - then for now, then in pairs))
 
 
-def _cpu(server_pids: Sequence[int]) -> _Cpu:
+def _cpu(server_pids: Sequence[int], postmaster: int | None) -> _Cpu:
     return _Cpu(
         server=sum(_of_stat(f"/proc/{pid}/stat") for pid in server_pids),
         server_loop=sum(_of_stat(f"/proc/{pid}/task/{pid}/stat") for pid in server_pids),
+        database=0.0 if postmaster is None else server_cpu(postmaster),
         load=time.process_time(),
         machine=_of_machine(),
     )
@@ -53,8 +56,9 @@ def _of_machine() -> float:
 class Meter:
     """The tally of one run; what happens before `start` is forgotten."""
 
-    def __init__(self, server_pids: Sequence[int]) -> None:
+    def __init__(self, server_pids: Sequence[int], postmaster: int | None = None) -> None:
         self._server_pids = server_pids
+        self._postmaster = postmaster
         self.arrivals: dict[str, float] = {}
         self.start()
 
@@ -66,7 +70,7 @@ class Meter:
         self._assigned: list[float] = []
         self._ended: list[float] = []
         self._completed: list[float] = []
-        self._cpu = _cpu(self._server_pids)
+        self._cpu = _cpu(self._server_pids, self._postmaster)
         self._started = time.perf_counter()
 
     def add(self, job_id: str, sent: float, accepted: float, ended: float) -> None:
@@ -81,14 +85,15 @@ class Meter:
     def stop(self) -> Measured:
         """The measured part ends."""
         seconds = time.perf_counter() - self._started
-        used = _cpu(self._server_pids).since(self._cpu)
-        others = used.machine - used.server - used.load
+        used = _cpu(self._server_pids, self._postmaster).since(self._cpu)
+        others = used.machine - used.server - used.database - used.load
         return Measured(
             jobs=self.jobs,
             reads=self.reads,
             seconds=seconds,
             server_cpu_seconds=used.server,
             server_loop_seconds=used.server_loop,
+            database_cpu_seconds=used.database,
             load_cpu_seconds=used.load,
             other_share=max(0.0, others) / (seconds * (os.cpu_count() or 1)),
             committed=Percentiles.of(self._committed),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from scripts.bench.load import LLM_INFER, TASK, Kind, Mode
-from scripts.bench.plan import Kept, Plan, Sizes, chosen, full
+from scripts.bench.plan import Kept, Plan, Sizes, chosen, full, shared
 
 _T = TypeVar("_T")
 
@@ -64,10 +64,12 @@ def plan_of(given: argparse.Namespace) -> Plan:
         idle_capability=_IDLE[given.idle_kind],
         history=either(given.history, (20_000 if quick else 1_000_000) if all_of_it else 0),
     )
+    if given.store is not None:
+        few = (Kept.NODE, Kept.SHARED, Kept.THREE)
+        return shared(sizes) if all_of_it else dict.fromkeys(chosen(sizes, kinds), few)
     plan = full(sizes, thorough=not quick) if all_of_it else chosen(sizes, kinds)
-    if given.node_only or given.profile is not None or given.store is not None:
-        kept = (Kept.NODE,) if given.store is None else (Kept.NODE, Kept.SHARED, Kept.THREE)
-        return dict.fromkeys(plan, kept)
+    if given.node_only or given.profile is not None:
+        return dict.fromkeys(plan, (Kept.NODE,))
     return plan
 
 

@@ -148,6 +148,16 @@ def full(sizes: Sizes, *, thorough: bool) -> Plan:
     return plan
 
 
+def shared(sizes: Sizes) -> Plan:
+    """What shows how a shared database compares with a file, and that it stays as quick."""
+    rows = [*sizes.loops, sizes.burst_row, sizes.latency_row]
+    plan: dict[Row, Sequence[Kept]] = dict.fromkeys(rows, (Kept.NODE, Kept.SHARED, Kept.THREE))
+    if sizes.history:
+        later = (replace(row, history=sizes.history) for row in (rows[-3], rows[-1]))
+        plan |= dict.fromkeys(later, (Kept.NODE, Kept.SHARED))
+    return plan
+
+
 def _under_conditions(row: Row, sizes: Sizes) -> Iterator[Row]:
     if sizes.idle_workers:
         for capability in (LLM_INFER, TASK):

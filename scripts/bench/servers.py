@@ -79,10 +79,10 @@ def nodes(data_dir: Path, count: int, store: str) -> Iterator[list[Server]]:
         yield [stack.enter_context(node(folder, store=store)) for folder in folders]
 
 
-def drive(servers: Sequence[Server], load: Load) -> Measured:
-    """Runs the load process against a server, or spread over several."""
+def drive(servers: Sequence[Server], load: Load, postmaster: int | None = None) -> Measured:
+    """Runs the load process against a server, or spread over several, with their database's."""
     ports, pids = zip(*((server.port, server.pid) for server in servers), strict=True)
-    load = msgspec.structs.replace(load, ports=ports, server_pids=pids)
+    load = msgspec.structs.replace(load, ports=ports, server_pids=pids, postmaster=postmaster)
     limit_seconds = _limit_seconds(load)
     text = msgspec.json.encode(load).decode()
     command = [sys.executable, "-m", "scripts.bench.load_process", text, str(limit_seconds)]

@@ -27,10 +27,8 @@ def judge(results: Results) -> list[Verdict]:
     """Every target that these results can tell of."""
     plain = [row for row, server in results if server is Kept.NODE and not row.condition]
     verdicts = [verdict for row in plain for verdict in _of_row(results, row)]
-    conditions = dict.fromkeys(
-        row.condition for row, server in results if server is Kept.NODE and row.condition
-    )
-    verdicts += [verdict for name in conditions for verdict in _of_condition(results, name)]
+    conditions = dict.fromkeys((row.condition, server) for row, server in results if row.condition)
+    verdicts += [verdict for each in conditions for verdict in _of_condition(results, *each)]
     return verdicts
 
 
@@ -77,22 +75,23 @@ def _is_quick(found: Figures) -> Verdict:
     return Verdict(name, f"{median:.2f} ms at the median", median < _ASSIGNED_MILLISECONDS_MAX)
 
 
-def _of_condition(results: Results, condition: str) -> Iterator[Verdict]:
+def _of_condition(results: Results, condition: str, server: Kept) -> Iterator[Verdict]:
     changes = [
         change
-        for row, server in results
-        if server is Kept.NODE and row.condition == condition
-        for change in _changes(results, row)
+        for row, of in results
+        if of is server and row.condition == condition
+        for change in _changes(results, row, server)
     ]
     if changes:
-        name = f"{condition} worsen nothing by more than {_CHANGE_MAX:.0%}"
+        where = "" if server is Kept.NODE else f" of {server}"
+        name = f"{condition} worsen nothing{where} by more than {_CHANGE_MAX:.0%}"
         measured = ", ".join(f"{what} {change:+.0%}" for what, change in changes)
         yield Verdict(name, measured, max(change for _, change in changes) <= _CHANGE_MAX)
 
 
-def _changes(results: Results, row: Row) -> Iterator[tuple[str, float]]:
+def _changes(results: Results, row: Row, server: Kept) -> Iterator[tuple[str, float]]:
     """By how much each figure of a row is worse than with nothing else there."""
-    base, found = results.get((row.plain, Kept.NODE)), results[row, Kept.NODE]
+    base, found = results.get((row.plain, server)), results[row, server]
     if base is None:
         return
     if row.kind is Kind.LATENCY:

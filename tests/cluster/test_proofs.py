@@ -162,7 +162,7 @@ async def test_a_lease_that_ran_out_goes_into_the_record_whoever_finds_it(
         if proves:
             await worker.prove(ack)
         await first.knows(workers=1)
-        await until(lambda: first.parts.seats.elsewhere[0].proven == proves)
+        await until(lambda: [each.proven for each in first.parts.seats.elsewhere] == [proves])
         job_id = await first.commit()
         await worker.expect("job_assign")
         async with asyncio.timeout(PATIENCE_SECONDS):

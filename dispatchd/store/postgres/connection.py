@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import asyncpg
 from msgspec import Struct
 
 from dispatchd.core.errors import StoreUnavailable, Unusable
+from dispatchd.core.neighbour import Bell
 from dispatchd.store.postgres.bridge import bridged
 from dispatchd.store.postgres.database import Database
 from dispatchd.store.postgres.errors import our_errors, sentence
@@ -22,7 +24,11 @@ _NO_ADDRESS = (
     "--store is no address such as postgresql://USER:PASSWORD@HOST:5432/NAME; in a password, signs"
     " like / and # are written %2F and %23."
 )
-_SPEAK_FOR = "SELECT set_config('dispatchd.coordinator', $1, false)"
+# By notices triggers say which bells to ring.
+_SPEAK_FOR = """
+    SELECT set_config('dispatchd.coordinator', $1, false),
+        set_config('client_min_messages', 'notice', false)
+"""
 _LOCK_WAIT = "SET lock_timeout = '3s'"
 _NO_WAIT = "RESET lock_timeout"
 _ALONE = """
@@ -64,10 +70,20 @@ class Address(Struct, frozen=True):
 class Connection:
     """A connection that is opened when it is first used, and again once it has broken."""
 
-    def __init__(self, address: Address, *, alone: bool = False) -> None:
-        """`alone`: nobody else has such a connection in the name of the same coordinator."""
+    def __init__(
+        self,
+        address: Address,
+        *,
+        alone: bool = False,
+        rung: Callable[[AbstractSet[Bell]], None] = lambda _: None,
+    ) -> None:
+        """`alone`: nobody else has such a connection in the name of the same coordinator.
+
+        `rung` is told of the bells that a transaction rings, once it is on disk.
+        """
         self._address = address
         self._alone = alone
+        self._rung = rung
         self._raw: asyncpg.Connection[Any] | None = None
         self._database: Database | None = None
         self._closed = False
@@ -113,7 +129,7 @@ class Connection:
             except BaseException:
                 raw.terminate()
                 raise
-            self._raw, self._database = raw, Database(raw)
+            self._raw, self._database = raw, Database(raw, self._rung)
         return self._raw, self._database
 
 

@@ -1,7 +1,8 @@
 """A connection to PostgreSQL as our operations see it."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -10,6 +11,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from dispatchd.core.errors import StoreUnavailable
+from dispatchd.core.neighbour import Bell
 from dispatchd.store.postgres.bridge import wait_for
 from dispatchd.store.postgres.errors import our_errors
 from dispatchd.store.postgres.migrate import refuse_other_version
@@ -17,6 +19,7 @@ from dispatchd.store.postgres.migrate import refuse_other_version
 _PARAMETER = re.compile(r"\?(\d*)")
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
 _PREPARED_MAX = 256
+_BELLS = frozenset(Bell)
 
 
 class Rows:
@@ -44,8 +47,16 @@ class Database:
     IntegrityError: type[Exception] = asyncpg.IntegrityConstraintViolationError
     OperationalError: type[Exception] = StoreUnavailable
 
-    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+    def __init__(
+        self,
+        connection: "asyncpg.Connection[Any]",
+        rung: Callable[[AbstractSet[Bell]], None] = lambda _: None,
+    ) -> None:
+        """`rung` is told of the bells that a transaction rings, once it is on disk."""
         self._connection = connection
+        self._rung = rung
+        self._bells: set[Bell] = set()
+        connection.add_log_listener(self._hear)
         self._prepared: dict[str, PreparedStatement[Any]] = {}
         self.total_changes = 0
 
@@ -85,6 +96,7 @@ class Database:
 
     def begin(self) -> None:
         """A transaction begins."""
+        self._bells.clear()
         self.execute("BEGIN")
 
     def commit(self) -> bool:
@@ -92,11 +104,18 @@ class Database:
         with our_errors():
             statement = self._statement("COMMIT")
             wait_for(statement.fetch())
-        return str(statement.get_statusmsg()) == "COMMIT"
+        stays = str(statement.get_statusmsg()) == "COMMIT"
+        if stays:
+            self._rung(frozenset(self._bells))
+        return stays
 
     def rollback(self) -> None:
         """Ends it; nothing has changed."""
         self.execute("ROLLBACK")
+
+    def _hear(self, _: object, notice: asyncpg.PostgresLogMessage) -> None:
+        if (words := notice.as_dict().get("message")) in _BELLS:
+            self._bells.add(Bell(words))
 
     def _statement(self, sql: str) -> "PreparedStatement[Any]":
         if (known := self._prepared.get(sql)) is not None:

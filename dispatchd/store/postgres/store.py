@@ -13,14 +13,15 @@ from dispatchd.store.postgres.jobs import PostgresJobs
 from dispatchd.store.postgres.migrate import migrate
 from dispatchd.store.postgres.payments import PostgresPayments
 from dispatchd.store.postgres.pooling import refuse_pooling_by_transaction
+from dispatchd.store.postgres.ringing import Ringer
 from dispatchd.store.postgres.seals import PostgresSeals
 from dispatchd.store.postgres.writing import writing
 from dispatchd.store.sql.groups import Flushed, Grouped
 from dispatchd.store.sql.store import SqlStore, store_over
 
 _READERS = 8
-CONNECTIONS = 1 + _READERS + 1
-"""What a coordinator takes: one that writes, those that read, and one that listens."""
+CONNECTIONS = 1 + _READERS + 2
+"""What a coordinator takes: one that writes, those that read, one that listens, one that rings."""
 _BEGIN_CHAIN = """
     INSERT INTO chains (size, last, peaks) VALUES (0, decode(repeat('00', 32), 'hex'), '')
     ON CONFLICT DO NOTHING
@@ -37,12 +38,14 @@ async def open_postgres(
     """
     address = Address(url, coordinator_key)
     await _prepare(address)
-    connection, readers = Connection(address, alone=True), Readers(address, _READERS)
+    ringer = Ringer(address)
+    connection = Connection(address, alone=True, rung=ringer.ring)
+    readers = Readers(address, _READERS)
     writer = Grouped(connection, writing, flushed)
     try:
         store = replace(
             store_over(writer, readers, PostgresJobs, PostgresPayments),
-            cluster=PostgresCluster(address, connection, writer, readers),
+            cluster=PostgresCluster(address, ringer, writer, readers),
             seals=PostgresSeals(writer, readers),
         )
         try:
@@ -52,6 +55,7 @@ async def open_postgres(
         yield store
     finally:
         await writer.close()
+        await ringer.close()
         await readers.close()
         await connection.close()
 
