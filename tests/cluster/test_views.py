@@ -94,9 +94,7 @@ async def glance(asked: Member, completed: int) -> Any:
     return await answer(asked, "/v1/network", lambda found: found["now"]["completed"] == completed)
 
 
-async def change(
-    seen: AsyncIterator[tuple[str, Any, str]], wanted: Callable[[dict[str, Any]], bool]
-) -> dict[str, Any]:
+async def change(seen: AsyncIterator[tuple[str, Any, str]], wanted: Callable[[Any], bool]) -> Any:
     """What a watcher is told next that is so."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not wanted(news := (await anext(seen))[1]):
