@@ -65,7 +65,8 @@ class Overview:
     @property
     def workers_online(self) -> int:
         """How many workers are connected, to this or another coordinator."""
-        return len(self._seats) + len(self._seats.others)
+        there = self._seats.elsewhere.keys
+        return len(there) + sum(seat.key not in there for seat in self._seats)
 
     async def workers(self) -> list[KnownWorker]:
         """The workers that are connected, wherever they sit."""

@@ -24,7 +24,7 @@ class Sittings:
         self._models: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._by_worker)
+        return sum(map(len, self._at.values()))
 
     def __iter__(self) -> Iterator[Sitting]:
         return (sitting for there in self._at.values() for sitting in there.values())
@@ -48,6 +48,11 @@ class Sittings:
         ended = self.change(coordinator_key, Changes(whole=True))
         del self._at[coordinator_key]
         return ended
+
+    @property
+    def keys(self) -> AbstractSet[str]:
+        """The workers' public keys."""
+        return self._by_worker.keys()
 
     @property
     def places(self) -> dict[str, Sitting]:

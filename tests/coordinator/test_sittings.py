@@ -26,7 +26,12 @@ def sittings(draw: st.DrawFn) -> Sitting:
         models=draw(st.sampled_from([(), ("m",), ("m", "n")])),
     )
     return Sitting(
-        card, draw(some_users), 1, proven=True, proving=draw(st.booleans()), suspended=False
+        card,
+        draw(some_users),
+        draw(st.integers(1, 2)),
+        proven=draw(st.booleans()),
+        proving=draw(st.booleans()),
+        suspended=False,
     )
 
 
@@ -61,7 +66,11 @@ def test_indexes_agree_with_the_lists(steps: list[tuple[str, Changes | None]]) -
         }
         everybody = [(place, each) for place, there in model.items() for each in there.values()]
         assert sorted(map(repr, elsewhere)) == sorted(repr(each) for _, each in everybody)
-        assert len(elsewhere) == len({each.key for _, each in everybody})
+        assert len(elsewhere) == len(everybody)
+        assert elsewhere.keys == {each.key for _, each in everybody}
+        for key, each in elsewhere.places.items():
+            others = [(one.proven, one.since) for _, one in everybody if one.key == key]
+            assert (each.proven, each.since) == max(others)
         for key in WORKERS:
             assert elsewhere.with_key(key) == {
                 place: each for place, each in everybody if each.key == key
