@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import aiohttp
 from msgspec import Struct
 
-from dispatchd import __version__
+from dispatchd import __version__, garbage
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Instruments, Market
 from dispatchd.api.relay import HttpRelay
@@ -65,7 +64,6 @@ except ImportError:
 log = logging.getLogger(__name__)
 
 _SIGNAL_EXIT = 128
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 _T = TypeVar("_T")
@@ -258,7 +256,7 @@ async def run_node(
             for each in config.networks
         ]
         await running.enter_async_context(_together([metrics.watch_loop]))
-        _collect_garbage_rarely()
+        garbage.keep_all()
         served = tuple(branch.served for branch in branches)
         announce(Running(__version__, config, served, crew))
         async with _opening(crew, announce_model, stop):
@@ -303,9 +301,10 @@ async def _opening(
 
     async def open_model(crew: Crew) -> None:
         try:
-            if (words := await crew.open()) is not None:
+            words = await crew.open()
+            garbage.keep_the_rest()
+            if words is not None:
                 announce_model(words)
-                _collect_garbage_rarely()
         except BaseException:
             stop.set()
             raise
@@ -320,17 +319,6 @@ async def _opening(
         opening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await opening
-
-
-def _collect_garbage_rarely() -> None:
-    """What a started node is made of stays, so Python need not look through it for garbage.
-
-    Jobs leave hardly any cycles behind. By default Python looks for some every 700 objects, a
-    few jobs' worth, which was up to a fifth of the time that a busy coordinator took.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 @asynccontextmanager

@@ -135,7 +135,10 @@ async def _node(slots: int) -> AsyncIterator[tuple[node.Running, list[int]]]:
         )
         serving.add_done_callback(lambda _: started.cancel())
         try:
-            yield await started, calls
+            running = await started
+            assert running.crew is not None
+            await running.crew.opened()
+            yield running, calls
         finally:
             stop.set()
             await serving
