@@ -302,7 +302,7 @@ async def _opening(
     async def open_model(crew: Crew) -> None:
         try:
             words = await crew.open()
-            garbage.keep_the_rest()
+            garbage.keep_what_is_used()
             if words is not None:
                 announce_model(words)
         except BaseException:

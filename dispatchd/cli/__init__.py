@@ -95,7 +95,7 @@ class _Commands(click.Group):
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        garbage.collect_rarely()
+        garbage.let_be()
         try:
             named = {"prog_name": "dispatchd"} | kwargs  # completion goes by this name
             code = super().main(*args, **(named | {"standalone_mode": False}))
