@@ -1,4 +1,4 @@
-"""A worker's parts, made from its options: its key, its models, and what carries jobs out."""
+"""A worker's parts: its key, its models, and what carries jobs out once those are open."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,23 +12,18 @@ from filelock import FileLock
 from msgspec import Struct
 from msgspec.structs import replace
 
-from dispatchd import __version__
-from dispatchd.config import WorkerConfig
 from dispatchd.core.card import Slots, WorkerCard
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import ExecutionFailed
 from dispatchd.core.job import JobType
 from dispatchd.core.keys import KeyPair
 from dispatchd.engine import Device, Progress
-from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, DEFAULT_SUMMARIZER, find, is_embedded
-from dispatchd.engine.cuda import find_gpu
+from dispatchd.engine.catalog import is_embedded
 from dispatchd.engine.library import Library
-from dispatchd.engine.observer import UNOBSERVED, EngineObserver
-from dispatchd.engine.use import take
-from dispatchd.engine.wanted import Wanted, look_for
+from dispatchd.engine.observer import EngineObserver
+from dispatchd.engine.wanted import Wanted
 from dispatchd.worker import Executor, WorkSource
-from dispatchd.worker.backend.executor import DEFAULT_SLOTS, BackendExecutor
-from dispatchd.worker.keyfile import load_or_create
+from dispatchd.worker.backend.executor import BackendExecutor
 from dispatchd.worker.opening import Opening
 from dispatchd.worker.worker import Worker
 
@@ -39,15 +34,12 @@ if TYPE_CHECKING:  # with what runs models; nothing of it is loaded before it is
 
 _T = TypeVar("_T")
 
-# Tasks take milliseconds; a place is also held while a result is stored, and classify jobs share
-# a run with those beside them. More than this gains little, and keeps jobs from other workers.
-TASK_SLOTS = 16
-_TASK_DEVICE: Device = "cpu"
+TASK_DEVICE: Device = "cpu"
 """What the models of tasks run on, which are small."""
 _LLM = JobType.LLM_INFER
 
 
-class _Language(Struct, frozen=True):
+class Language(Struct, frozen=True):
     """The language model that is to be run, and how many jobs at once."""
 
     library: Library
@@ -57,6 +49,7 @@ class _Language(Struct, frozen=True):
 
     @property
     def words(self) -> str:
+        """What is run."""
         return f"{self.wanted.name} (being prepared)" if self.wanted.weights else self.wanted.name
 
     @property
@@ -65,7 +58,7 @@ class _Language(Struct, frozen=True):
         return not is_embedded(self.wanted.folder)
 
 
-class _Tasks(Struct, frozen=True):
+class Tasks(Struct, frozen=True):
     """The models that TASK jobs need; without a classifier a list of words answers."""
 
     summarizer: Path
@@ -73,9 +66,10 @@ class _Tasks(Struct, frozen=True):
 
     @property
     def words(self) -> str:
+        """What answers `classify`."""
         if self.classifier is None:
             return "the keyword rule"
-        return f"{self.classifier.name} on {_TASK_DEVICE}"
+        return f"{self.classifier.name} on {TASK_DEVICE}"
 
 
 class Crew:
@@ -90,8 +84,8 @@ class Crew:
         lock: FileLock,
         card: WorkerCard,
         backend: BackendExecutor | None,
-        language: _Language | None,
-        tasks: _Tasks | None,
+        language: Language | None,
+        tasks: Tasks | None,
         observer: EngineObserver,
     ) -> None:
         self.key = key
@@ -188,64 +182,8 @@ class Crew:
         return self._llm
 
 
-def hire(
-    config: WorkerConfig,
-    backend: BackendExecutor | None = None,
-    observer: EngineObserver = UNOBSERVED,
-) -> Crew:
-    """Takes the key and finds the models, of which none is loaded yet.
-
-    `observer` is told how the language model does; a backend takes its place. Raises `Unusable`
-    where one of them cannot be had, as far as that can be told at once.
-    """
-    key, lock = load_or_create(config.key_path)
-    takes_llm, takes_tasks = (kind in config.capabilities for kind in (_LLM, JobType.TASK))
-    language = _language(config) if takes_llm and backend is None else None
-    tasks = _tasks(config) if takes_tasks else None
-    served: tuple[str, ...] = ()
-    device: str | None = _TASK_DEVICE
-    slots: list[Slots] = []
-    if backend is not None:
-        served, device = (backend.model,), "backend"
-        slots.append(Slots(frozenset({_LLM}), config.slots or DEFAULT_SLOTS))
-    if language is not None:
-        served, device = (language.wanted.name,), None
-        slots.append(Slots(frozenset({_LLM}), language.jobs))
-    if tasks is not None:
-        slots.append(Slots(frozenset({JobType.TASK}), TASK_SLOTS))
-    card = WorkerCard(
-        provider_pubkey=key.public_hex,
-        provider_type=config.provider_type,
-        slots=tuple(slots),
-        version=__version__,
-        models=served,
-        device=device,
-    )
-    return Crew(key, lock, card, backend, language, tasks, observer)
-
-
-def _language(config: WorkerConfig) -> _Language:
-    library = Library(config.models_dir)
-    wanted = look_for(library, config.model, config.precision, _working_device)
-    use = take(library.home, wanted.name) if library.holds(wanted.folder) else None
-    return _Language(library, wanted, config.slots or wanted.slots, use)
-
-
-def _tasks(config: WorkerConfig) -> _Tasks:
-    by_model = config.classifier == "model"
-    classifier = find(DEFAULT_CLASSIFIER).path if by_model else None
-    return _Tasks(find(DEFAULT_SUMMARIZER).path, classifier)
-
-
-def _working_device() -> Device:
-    if find_gpu() is None:  # and nothing need be loaded to try it
-        return "cpu"
-    device: Device = import_module("dispatchd.engine.provider").working_device()
-    return device
-
-
 def _open_tasks(
-    tasks: _Tasks,
+    tasks: Tasks,
     author: "Callable[[], Awaitable[Author]] | None",
     observer: EngineObserver,
     _: Progress,
@@ -257,7 +195,7 @@ def _open_tasks(
 
 
 def _open_language(
-    language: _Language, observer: EngineObserver, progress: Progress
+    language: Language, observer: EngineObserver, progress: Progress
 ) -> "LlmExecutor":
     executor: LlmExecutor = _loader(observer).llm_executor(
         language.library, language.wanted, language.jobs, observer, progress

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
-from dispatchd.config import FAR_KEY, DoctorConfig
+from dispatchd.config import DoctorConfig
+from dispatchd.config.options import FAR_KEY
 from dispatchd.coordinator.chain import coordinator_key_file
 from dispatchd.doctor import Check, coordinator, files, machine
 from dispatchd.doctor.database import database

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatchd import crew
+from dispatchd import hiring
 from dispatchd.cli.run import run
-from dispatchd.config import run_config
+from dispatchd.config.parse import run_config
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, DEFAULT_SUMMARIZER, ModelCard, find
 from dispatchd.node import Running, run_node
@@ -61,7 +61,7 @@ async def test_a_broken_model_of_tasks_ends_the_node(
     def found(wanted: str) -> ModelCard:
         return find(str(broken) if wanted == name else wanted)
 
-    monkeypatch.setattr(crew, "find", found)
+    monkeypatch.setattr(hiring, "find", found)
     values = run.make_context("run", ["--testnet", "--port", "0", "--data-dir", str(tmp_path)])
     announced: list[Running] = []
     with pytest.raises(Unusable, match=str(broken)):
