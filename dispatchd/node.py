@@ -2,26 +2,21 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from msgspec import Struct
 
-from dispatchd import __version__
+from dispatchd import __version__, garbage
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Instruments, Market
 from dispatchd.api.relay import HttpRelay
-from dispatchd.config import NetworkConfig, RemoteWorkerConfig, RunConfig, WorkerConfig
+from dispatchd.config import NetworkConfig, RunConfig
 from dispatchd.coordinator.admission import Admission
 from dispatchd.coordinator.chain import Chain, open_chain
 from dispatchd.coordinator.contact import Contact
@@ -42,37 +37,21 @@ from dispatchd.coordinator.work import Work
 from dispatchd.core.address import host_of, url_here
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.errors import StoreUnavailable, Unusable
-from dispatchd.core.job import JobType
 from dispatchd.core.limits import Limits
-from dispatchd.crew import Crew, hire
-from dispatchd.engine.observer import UNOBSERVED, EngineObserver
+from dispatchd.crew import Crew
 from dispatchd.feed import Feed, Journal, Journals
+from dispatchd.hiring import hired, opening
+from dispatchd.loop import Part, together, unless_stopped
 from dispatchd.metrics.metrics import Metrics
 from dispatchd.metrics.state import Scene
 from dispatchd.store import PaymentStore
 from dispatchd.store.sql.store import SqlStore
 from dispatchd.stores import open_store
-from dispatchd.worker.backend.executor import open_backend
-from dispatchd.worker.dial import Dialler, coordinator_url
-from dispatchd.worker.opening import still_opening
-from dispatchd.worker.pairing import claim_code
-from dispatchd.worker.remote import RemoteCoordinator
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.selling import Notice, Shop
 
-try:
-    import uvloop
-except ImportError:
-    uvloop = None  # type: ignore[assignment]
-
 log = logging.getLogger(__name__)
-
-_SIGNAL_EXIT = 128
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
-
-Part = Callable[[], Coroutine[Any, Any, None]]
-_T = TypeVar("_T")
 
 
 class Coordination(Struct, frozen=True):
@@ -232,22 +211,6 @@ class Branch(Struct, frozen=True):
     edge: Edge
 
 
-def run_until_stopped(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Runs a node on the fastest event loop there is; SIGINT and SIGTERM set the event."""
-    factory = None if uvloop is None else uvloop.new_event_loop
-
-    async def with_signals() -> None:
-        stop = asyncio.Event()
-        with _signals_setting(stop):
-            await main(stop)
-
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(with_signals())
-    if still_opening():  # inside ONNX Runtime, which breaks if the program is torn down around it
-        sys.stdout.flush()
-        os._exit(0)
-
-
 async def run_node(
     config: RunConfig,
     announce: Callable[[Running], None],
@@ -263,88 +226,23 @@ async def run_node(
     async with AsyncExitStack() as running:
         crew = None
         if config.worker is not None:
-            worker = _hired(config.worker, clock, config.limits, metrics.engine)
+            worker = hired(config.worker, clock, config.limits, metrics.engine)
             hiring = running.enter_async_context(worker)
-            if (crew := await _unless_stopped(hiring, stop)) is None:
+            if (crew := await unless_stopped(hiring, stop)) is None:
                 return
         branches = [
             await running.enter_async_context(_branch(each, config, crew, clock, metrics))
             for each in config.networks
         ]
-        await running.enter_async_context(_together([metrics.watch_loop]))
-        _collect_garbage_rarely()
+        await running.enter_async_context(together([metrics.watch_loop]))
+        garbage.keep_all()
         served = tuple(branch.served for branch in branches)
         announce(Running(__version__, config, served, crew))
-        async with _opening(crew, announce_model, stop):
+        async with opening(crew, announce_model, stop):
             await stop.wait()
             await asyncio.gather(
                 *(branch.parts.drain(branch.edge, config.grace_seconds) for branch in branches)
             )
-
-
-@asynccontextmanager
-async def _hired(
-    config: WorkerConfig, clock: Clock, limits: Limits, observer: EngineObserver = UNOBSERVED
-) -> AsyncIterator[Crew]:
-    async with AsyncExitStack() as opened:
-        backend = None
-        if config.backend is not None and JobType.LLM_INFER in config.capabilities:
-            asked = config.backend
-            opening = open_backend(asked.address, asked.model, clock, limits, observer)
-            backend = await opened.enter_async_context(opening)
-        crew = await asyncio.to_thread(hire, config, backend, observer)
-        opened.callback(crew.close)
-        yield crew
-
-
-async def _unless_stopped(work: Coroutine[Any, Any, _T], stop: asyncio.Event) -> _T | None:
-    """What comes of the work; None where it was not done when `stop` was set, and so was ended."""
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        stopping.cancel()
-        working.cancel()
-        await asyncio.wait({working})
-
-
-@asynccontextmanager
-async def _opening(
-    crew: Crew | None, announce_model: Callable[[str], None], stop: asyncio.Event
-) -> AsyncIterator[None]:
-    """Says when the language model is there; if it cannot be had, stops the node and raises why."""
-
-    async def open_model(crew: Crew) -> None:
-        try:
-            if (words := await crew.open()) is not None:
-                announce_model(words)
-                _collect_garbage_rarely()
-        except BaseException:
-            stop.set()
-            raise
-
-    if crew is None:
-        yield
-        return
-    opening = asyncio.create_task(open_model(crew))
-    try:
-        yield
-    finally:
-        opening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await opening
-
-
-def _collect_garbage_rarely() -> None:
-    """What a started node is made of stays, so Python need not look through it for garbage.
-
-    Jobs leave hardly any cycles behind. By default Python looks for some every 700 objects, a
-    few jobs' worth, which was up to a fifth of the time that a busy coordinator took.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 @asynccontextmanager
@@ -359,8 +257,8 @@ async def _branch(
         shop = None
         if network.payments is not None:
             selling = import_module("dispatchd.selling")  # with all that payments need
-            opening = selling.open_shop(network.payments, store, clock, config.limits)
-            shop = await opened.enter_async_context(opening)
+            opening_shop = selling.open_shop(network.payments, store, clock, config.limits)
+            shop = await opened.enter_async_context(opening_shop)
         relay = None
         if network.store is not None:
             relay = HttpRelay(await opened.enter_async_context(aiohttp.ClientSession()))
@@ -391,8 +289,8 @@ async def _branch(
         )
         async with (
             edge.listening(config.host, network.port) as port,
-            _together([*parts, *_among_others(here, network, config.host, port)]),
-            _together(places),  # ends first: nobody may claim a job for a seat that has been left
+            together([*parts, *_among_others(here, network, config.host, port)]),
+            together(places),  # ends first: nobody may claim a job for a seat that has been left
         ):
             notice = None if shop is None else shop.notice
             yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
@@ -403,43 +301,6 @@ def _among_others(here: Coordination, network: NetworkConfig, host: str, port: i
     if here.neighbours is None:
         return []
     return [partial(here.neighbours.run, network.advertise or url_here(host, port))]
-
-
-async def run_worker(
-    config: RemoteWorkerConfig,
-    announce: Callable[[Crew], None],
-    announce_model: Callable[[str], None],
-    stop: asyncio.Event,
-) -> None:
-    """Runs a worker for a far coordinator until `stop`; it connects once its model is there.
-
-    A coordinator sends jobs to whoever has registered for them, so they would wait for the model
-    here while others could do them. Raises as `run_node` does.
-    """
-    clock = SystemClock()
-    urls = [coordinator_url(address) for address in config.coordinators]
-    async with AsyncExitStack() as running:
-        hiring = running.enter_async_context(_hired(config.worker, clock, config.limits))
-        if (crew := await _unless_stopped(hiring, stop)) is None:
-            return
-        source = RemoteCoordinator(Dialler(urls, clock), lambda: crew.card, crew.key, clock)
-        parts: list[Part] = [
-            partial(_once_opened, crew, source.run),
-            partial(crew.work, source, clock),
-        ]
-        if config.trust_code is not None:
-            code = config.trust_code
-            parts.append(partial(claim_code, urls, code, crew.key, clock))
-        async with _together(parts):
-            announce(crew)
-            async with _opening(crew, announce_model, stop):
-                await stop.wait()
-                await source.drain(config.grace_seconds)
-
-
-async def _once_opened(crew: Crew, part: Part) -> None:
-    await crew.opened()
-    await part()
 
 
 async def _prepared(
@@ -459,40 +320,3 @@ async def _prepared(
     except StoreUnavailable as error:
         raise Unusable(str(error)) from None
     return here
-
-
-@asynccontextmanager
-async def _together(parts: list[Part]) -> AsyncIterator[None]:
-    """Runs the parts while the body runs; if one of them dies, so does the node."""
-    unusable = None
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(part()) for part in parts]
-        try:
-            yield
-        except Unusable as error:  # one sentence, which need not come in a group
-            unusable = error
-        finally:
-            for task in tasks:
-                task.cancel()
-    if unusable is not None:
-        raise unusable
-
-
-@contextmanager
-def _signals_setting(stop: asyncio.Event) -> Iterator[None]:
-    """The first signal sets the event; the second ends the process at once."""
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            os._exit(_SIGNAL_EXIT + number)
-        loop.call_soon_threadsafe(stop.set)
-
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dispatchd.api.errors import STATUS
-from dispatchd.config import DOCTOR_OPTIONS, RUN_OPTIONS, WORKER_OPTIONS, Option
+from dispatchd.config.options import DOCTOR_OPTIONS, RUN_OPTIONS, WORKER_OPTIONS, Option
 from dispatchd.core import errors
 from dispatchd.core.job import MOVES
 from dispatchd.core.limits import Limits

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from dispatchd import __version__
+from dispatchd import __version__, garbage
 from dispatchd.cli.terminal import complain
 from dispatchd.core.errors import Unusable
 from dispatchd.sdk.errors import (
@@ -95,6 +95,7 @@ class _Commands(click.Group):
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        garbage.let_be()
         try:
             named = {"prog_name": "dispatchd"} | kwargs  # completion goes by this name
             code = super().main(*args, **(named | {"standalone_mode": False}))

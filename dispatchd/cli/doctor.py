@@ -12,7 +12,8 @@ from dispatchd import __version__
 from dispatchd.cli.coordinator import with_json
 from dispatchd.cli.options import with_options
 from dispatchd.cli.terminal import say, say_json
-from dispatchd.config import DOCTOR_OPTIONS, doctor_config
+from dispatchd.config.options import DOCTOR_OPTIONS
+from dispatchd.config.parse import doctor_config
 from dispatchd.doctor import Finding, State
 from dispatchd.doctor.checks import checks_for
 from dispatchd.doctor.examine import examine

@@ -8,7 +8,8 @@ import click
 from dispatchd.cli.coordinator import with_json
 from dispatchd.cli.options import with_options
 from dispatchd.cli.terminal import say, say_facts, say_json, say_table, tell
-from dispatchd.config import MODELS_OPTIONS, models_dir
+from dispatchd.config.options import MODELS_OPTIONS
+from dispatchd.config.parse import models_dir
 from dispatchd.engine.catalog import DEFAULT_LLM, ModelCard, embedded, find
 from dispatchd.engine.library import Library
 from dispatchd.engine.precision import PRECISIONS

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from dispatchd.config import Option
+from dispatchd.config.options import Option
 
 Command = Callable[..., Any]
 _RANGES = {

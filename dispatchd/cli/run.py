@@ -8,9 +8,12 @@ import click
 
 from dispatchd.cli.logs import log_to_stderr
 from dispatchd.cli.options import with_options
-from dispatchd.config import RUN_OPTIONS, NetworkConfig, RunConfig, run_config
+from dispatchd.config import NetworkConfig, RunConfig
+from dispatchd.config.options import RUN_OPTIONS
+from dispatchd.config.parse import run_config
 from dispatchd.core.address import EVERYWHERE, url_here
-from dispatchd.node import Running, run_node, run_until_stopped
+from dispatchd.loop import run_until_stopped
+from dispatchd.node import Running, run_node
 
 if TYPE_CHECKING:  # a node without payments loads nothing of them
     from dispatchd.selling import Notice

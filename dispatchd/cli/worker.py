@@ -7,9 +7,11 @@ import click
 from dispatchd.cli.logs import log_to_stderr
 from dispatchd.cli.options import with_options
 from dispatchd.cli.run import announce_model
-from dispatchd.config import WORKER_OPTIONS, remote_worker_config
+from dispatchd.config.options import WORKER_OPTIONS
+from dispatchd.config.parse import remote_worker_config
 from dispatchd.crew import Crew
-from dispatchd.node import run_until_stopped, run_worker
+from dispatchd.far_worker import run_worker
+from dispatchd.loop import run_until_stopped
 
 
 @click.command()

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 
-from dispatchd.config import FAR_KEY, DoctorConfig
+from dispatchd.config import DoctorConfig
+from dispatchd.config.options import FAR_KEY
 from dispatchd.coordinator.chain import coordinator_key_file
 from dispatchd.doctor import Check, coordinator, files, machine
 from dispatchd.doctor.database import database

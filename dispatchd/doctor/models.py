@@ -8,7 +8,6 @@ from dispatchd.config import WorkerConfig
 from dispatchd.core.errors import Unusable
 from dispatchd.doctor import Check, Finding, failure, ok
 from dispatchd.engine.catalog import (
-    MANIFEST,
     ModelCard,
     describe,
     embedded,
@@ -16,7 +15,7 @@ from dispatchd.engine.catalog import (
 )
 from dispatchd.engine.classifier import load_classifier
 from dispatchd.engine.library import Library
-from dispatchd.engine.prepare.manifest import read_manifest, verify
+from dispatchd.engine.prepare.manifest import is_prepared, read_manifest, verify
 from dispatchd.engine.salience import load_salience
 from dispatchd.engine.wanted import Wanted, look_for, remedy_of
 
@@ -30,7 +29,7 @@ def model_checks(config: WorkerConfig) -> Iterator[Check]:
     yield Check("model", _SECONDS, partial(wanted, config, library))
     folders = [card.path for card in embedded()]
     if library.home.is_dir():
-        folders += [each for each in sorted(library.home.iterdir()) if (each / MANIFEST).is_file()]
+        folders += [each for each in sorted(library.home.iterdir()) if is_prepared(each)]
     for folder in folders:
         yield Check(f"model {folder.name}", _SECONDS, partial(files, folder, library))
 
@@ -40,7 +39,7 @@ def wanted(config: WorkerConfig, library: Library) -> Finding:
     if not embedded():
         return failure("This dispatchd was built without its models", _AGAIN)
     try:
-        found = look_for(library, config.model, config.precision, "cpu")
+        found = look_for(library, config.model, config.precision, lambda: "cpu")
     except Unusable as error:
         return failure(f"{error}".rstrip("."), "See dispatchd models list, or leave --model away")
     return ok(f"{found.name} would be run from {found.folder}")

@@ -11,6 +11,7 @@ import msgspec
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.genai import genai_context_tokens, is_genai
 from dispatchd.engine.parse import parse, parse_optional
+from dispatchd.engine.prepare.manifest import FILE_NAME, is_prepared
 from dispatchd.engine.short_names import short_name
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,6 @@ log = logging.getLogger(__name__)
 DEFAULT_LLM = "demo-chat"
 DEFAULT_CLASSIFIER = "sentiment"
 DEFAULT_SUMMARIZER = "summarizer"
-MANIFEST = "manifest.json"
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the models inside the package; an editable install finds them beside it.
@@ -96,7 +96,7 @@ def pulled(home: Path) -> list[ModelCard]:
     """
     if not home.is_dir():
         return []
-    return list(_readable(folder for folder in sorted(home.iterdir()) if _is_prepared(folder)))
+    return list(_readable(folder for folder in sorted(home.iterdir()) if is_prepared(folder)))
 
 
 def find(name_or_path: str, home: Path | None = None) -> ModelCard:
@@ -138,7 +138,7 @@ def describe(folder: Path) -> ModelCard:
             f"{folder} is no model folder: it needs config.json (a language model)"
             ", genai_config.json (one made for onnxruntime-genai) or labels.json (a classifier)."
         )
-    manifest = parse(folder / MANIFEST, _Manifest) if _is_prepared(folder) else _Manifest()
+    manifest = parse(folder / FILE_NAME, _Manifest) if is_prepared(folder) else _Manifest()
     layout = _layout(folder, kind)
     return ModelCard(
         name=manifest.name or folder.name,
@@ -174,10 +174,6 @@ def _readable(folders: Iterable[Path]) -> Iterator[ModelCard]:
             log.warning("a model is passed over: %s (%s)", error, hint)
 
 
-def _is_prepared(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
-
-
 def _context_tokens(folder: Path, layout: Layout) -> int | None:
     if layout == "onnxruntime-genai":
         return genai_context_tokens(folder)
@@ -189,7 +185,7 @@ def _layout(folder: Path, kind: Kind) -> Layout:
         return "token-windows"
     if kind == "summarizer":
         return "sentences"
-    if _is_prepared(folder):
+    if is_prepared(folder):
         return "prepared"
     if is_genai(folder):
         return "onnxruntime-genai"

@@ -1,14 +1,17 @@
 """A language model's folder, the hub's layout or onnxruntime-genai's, read into one value."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from tokenizers import Tokenizer
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.genai import is_genai, read_genai
 from dispatchd.engine.parse import check_tokenizer, parse, parse_optional, read_tokenizer
 from dispatchd.engine.ports import GraphFacts, Ports
+
+if TYPE_CHECKING:  # a folder is checked without its library
+    from tokenizers import Tokenizer
 
 _ONNX_NAMES = (
     "model.onnx",
@@ -29,9 +32,9 @@ class ModelFolder(msgspec.Struct, frozen=True):
     chat_template: str | None
     bos_token: str
     eos_token: str
-    tokenizer: Tokenizer
+    tokenizer: "Tokenizer"
     # One that reads special tokens as plain text: a flag of the tokenizer, and threads share it.
-    literal_tokenizer: Tokenizer
+    literal_tokenizer: "Tokenizer"
     ports: Ports
 
 

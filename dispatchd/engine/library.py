@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import (
-    MANIFEST,
     UNWELCOME,
     ModelCard,
     bytes_in,
@@ -29,6 +28,7 @@ from dispatchd.engine.catalog import (
     pulled,
 )
 from dispatchd.engine.copies import Copies
+from dispatchd.engine.prepare.manifest import is_prepared
 from dispatchd.engine.short_names import short_name, short_name_of
 from dispatchd.engine.use import unused
 
@@ -197,7 +197,7 @@ class Library:
     def _broken(self, name: str) -> Path | None:
         """The prepared model in the folder of that name, where its files cannot be read."""
         folder = self.folder(name)
-        if not _NAME.fullmatch(name) or not (folder / MANIFEST).is_file():
+        if not _NAME.fullmatch(name) or not is_prepared(folder):
             return None
         try:
             describe(folder)

@@ -3,15 +3,13 @@
 from pathlib import Path
 
 from dispatchd.engine.batch.batcher import Batcher
-from dispatchd.engine.batch.load import is_prepared, open_batcher
+from dispatchd.engine.batch.load import open_batcher
 from dispatchd.engine.generate import TextModel, load_text_model
 from dispatchd.engine.machine import compute_threads
 from dispatchd.engine.observer import UNOBSERVED, EngineObserver
+from dispatchd.engine.prepare.manifest import is_prepared
 
 LanguageModel = TextModel | Batcher
-
-_BATCHED_SLOTS = 16
-_PLAIN_SLOTS = 1
 
 
 def load_language_model(
@@ -24,8 +22,3 @@ def load_language_model(
     if is_prepared(folder):
         return open_batcher(folder, threads=compute_threads(), slots=slots, observer=observer)
     return load_text_model(folder, threads=threads)
-
-
-def default_slots(*, prepared: bool) -> int:
-    """How many jobs at once suit a model; a step costs a batch little more than one."""
-    return _BATCHED_SLOTS if prepared else _PLAIN_SLOTS

@@ -8,6 +8,10 @@ from typing import Protocol
 class EngineObserver(Protocol):
     """Told from any thread, and so must not block."""
 
+    def loaded(self, runtime: str) -> None:
+        """What runs graphs here has been loaded: its name and version."""
+        ...
+
     def stepped(self, sequences: int) -> None:
         """A decoding step has given each of so many generations a token."""
         ...
@@ -27,6 +31,9 @@ class EngineObserver(Protocol):
 
 class Unobserved:
     """Nobody wants to know."""
+
+    def loaded(self, runtime: str) -> None:
+        """Is not heard."""
 
     def stepped(self, sequences: int) -> None:
         """Is not heard."""

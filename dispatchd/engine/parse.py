@@ -1,13 +1,16 @@
 """Files of a model folder turned into values, with one sentence for whatever is wrong."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from tokenizers import Tokenizer
 
 from dispatchd.core.errors import Unusable
 from dispatchd.core.sentence import plain_sentence
+
+if TYPE_CHECKING:  # a model is found without its library
+    from tokenizers import Tokenizer
 
 T = TypeVar("T")
 
@@ -37,11 +40,12 @@ def check_tokenizer(path: Path) -> None:
         )
 
 
-def read_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer(path: Path) -> "Tokenizer":
     """A tokenizer of one's own, with the file's padding and truncation off."""
     check_tokenizer(path)
+    library = import_module("tokenizers")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer: Tokenizer = library.Tokenizer.from_file(str(path))
     except Exception as error:
         raise Unusable(f"{path} is no tokenizer ({error}): fetch the model again.") from error
     tokenizer.no_padding()

@@ -1,6 +1,9 @@
 """Tokens turned into text while they arrive, whole characters at a time."""
 
-from tokenizers import Tokenizer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what needs no tokenizer loads none
+    from tokenizers import Tokenizer
 
 _BROKEN = "\ufffd"
 # A character has at most four bytes; what is still none after this many tokens is noise.
@@ -15,7 +18,7 @@ def whole(text: str) -> str:
 class Detokenizer:
     """Gives each character once all of its bytes are there; special tokens give nothing."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: "Tokenizer") -> None:
         self._tokenizer = tokenizer
         self._shown: list[int] = []
         self._held: list[int] = []

@@ -1,6 +1,5 @@
-"""The model that a node is to run: found and judged at once, then prepared, verified and loaded."""
+"""The model that a node is to run: found and judged at once, with nothing loaded that runs it."""
 
-import logging
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -10,23 +9,16 @@ from msgspec.structs import replace
 
 from dispatchd.core.errors import Unusable
 from dispatchd.engine import Device
-from dispatchd.engine.batch.load import is_prepared
 from dispatchd.engine.catalog import ModelCard, describe, find, is_embedded, plain_name
 from dispatchd.engine.folder import check_folder
 from dispatchd.engine.library import Library
-from dispatchd.engine.load import LanguageModel, load_language_model
-from dispatchd.engine.observer import UNOBSERVED, EngineObserver
 from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.prepare.architecture import read_architecture
-from dispatchd.engine.prepare.manifest import Manifest, Precision, read_manifest, verify
-from dispatchd.engine.prepare.weights import open_weights
+from dispatchd.engine.prepare.manifest import Manifest, Precision, is_prepared, read_manifest
 from dispatchd.engine.sizes import prepared_bytes
 
-log = logging.getLogger(__name__)
-
-Progress = Callable[[float], None]
-
-_TOLD_SHARE = 0.25
+_BATCHED_SLOTS = 16
+_PLAIN_SLOTS = 1
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -42,18 +34,27 @@ class Wanted(msgspec.Struct, frozen=True):
         """Whether it is or will be a prepared model, whose jobs are batched."""
         return self.weights is not None or is_prepared(self.folder)
 
+    @property
+    def slots(self) -> int:
+        """How many jobs at once suit it; a step costs a batch little more than one."""
+        return _BATCHED_SLOTS if self.prepared else _PLAIN_SLOTS
 
-def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) -> Wanted:
+
+def look_for(
+    library: Library, name_or_path: str, asked: Asked, device: Callable[[], Device]
+) -> Wanted:
     """What is to be run, and whether that is possible as far as can be told without reading it all.
 
     `auto` takes a model that is prepared already as it is. One that was prepared otherwise than
-    asked is prepared again where its published files are here. Raises Unusable.
+    asked is prepared again where its published files are here. `device`, for which `auto` prepares
+    weights, is asked for then alone. Raises Unusable.
     """
     card = find(name_or_path, library.home)
     if card.kind != "llm":
         raise Unusable(f"{card.name} is a {card.kind}, no language model: give another --model.")
     if card.layout == "safetensors":
-        return _from_weights(library, card, chosen_precision(asked, device))
+        precision = chosen_precision(asked, device()) if asked == "auto" else asked
+        return _from_weights(library, card, precision)
     if asked != "auto" and asked != card.precision:
         return _from_weights(library, _weights_of(library, card, asked), asked)
     check_folder(card.path)
@@ -62,50 +63,13 @@ def look_for(library: Library, name_or_path: str, asked: Asked, device: Device) 
     return Wanted(card.name, card.path)
 
 
-def open_wanted(
-    library: Library,
-    wanted: Wanted,
-    progress: Progress,
-    *,
-    threads: int,
-    slots: int,
-    observer: EngineObserver = UNOBSERVED,
-) -> LanguageModel:
-    """The model, ready to run; Unusable if it cannot be had after all.
-
-    `progress` hears a share that rises to 1 with each part of the work, and may raise to give up.
-    """
-    if wanted.weights is not None:
-        log.info("preparing %s as %s, which is done once", wanted.name, wanted.precision)
-        preparing = import_module("dispatchd.engine.preparing")  # with onnx, which only this needs
-        heard = _telling(wanted.name, progress)
-        preparing.prepare_copy(library, wanted.weights, wanted.folder, wanted.precision, heard)
-    if is_prepared(wanted.folder):
-        manifest = read_manifest(wanted.folder)
-        verify(wanted.folder, manifest, progress, remedy_of(library, wanted, manifest))
-    return load_language_model(wanted.folder, threads=threads, slots=slots, observer=observer)
-
-
-def _telling(name: str, progress: Progress) -> Progress:
-    """The same progress, a few steps of which are logged as well."""
-    told = 0.0
-
-    def heard(share: float) -> None:
-        nonlocal told
-        if share >= told + _TOLD_SHARE:
-            told = share
-            log.info("preparing %s: %d %%", name, 100 * share)
-        progress(share)
-
-    return heard
-
-
 def _from_weights(library: Library, weights: ModelCard, precision: Precision) -> Wanted:
     copy = library.copies.place(weights, precision)
     if copy.is_dir():
         return Wanted(weights.name, copy)
     shape = read_architecture(weights.path)
-    open_weights(weights.path)
+    # With numpy, which a model that is prepared already is found without.
+    import_module("dispatchd.engine.prepare.weights").open_weights(weights.path)
     library.check_room(prepared_bytes(shape, precision))
     return Wanted(weights.name, copy, precision, weights)
 

@@ -1,5 +1,7 @@
 """The engine's figures: tokens, how soon they come, and how many share a step."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _FIRST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -8,9 +10,13 @@ _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class EngineMetrics:
-    """`EngineObserver` of the node's own worker; any thread may tell it something."""
+    """`EngineObserver` of the node's own worker; any thread may tell it something.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    `told` is who shows what runs graphs.
+    """
+
+    def __init__(self, registry: CollectorRegistry, told: Callable[[str], None]) -> None:
+        self._told = told
         self._first = Histogram(
             "dispatchd_llm_time_to_first_token_seconds",
             "From the beginning of a generation to its first text.",
@@ -36,6 +42,10 @@ class EngineMetrics:
             registry=registry,
         )
         self._prompt, self._completion = tokens.labels("prompt"), tokens.labels("completion")
+
+    def loaded(self, runtime: str) -> None:
+        """What runs graphs here has been loaded."""
+        self._told(runtime)
 
     def stepped(self, sequences: int) -> None:
         """A decoding step has given each of so many generations a token."""

@@ -18,7 +18,6 @@ from prometheus_client.metrics_core import Metric
 from dispatchd import __version__
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.engine.session import RUNTIME
 from dispatchd.metrics.engine import EngineMetrics
 from dispatchd.metrics.jobs import JobFamilies, JobMetrics
 from dispatchd.metrics.lag import watch_lag
@@ -42,9 +41,9 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks an annotation
         self._registry = CollectorRegistry()
         ProcessCollector(namespace=_PREFIX, registry=self._registry)
-        about = {"version": __version__, "python": platform.python_version(), "runtime": RUNTIME}
-        Info(f"{_PREFIX}_build", "What runs here.", registry=self._registry).info(about)
-        self.engine = EngineMetrics(self._registry)
+        build = Info(f"{_PREFIX}_build", "What runs here.", registry=self._registry)
+        self.engine = EngineMetrics(self._registry, partial(_told, build))
+        _told(build)
         self._jobs = JobFamilies(self._registry)
         self._scenes: list[Scene] = []
         self._sellers: dict[str, PaymentStore] = {}
@@ -109,6 +108,11 @@ class Metrics:
                 self._payments.labels(network, state).set(count)
         encode, kind = choose_encoder(accept)
         return kind, encode(self._registry)
+
+
+def _told(build: Info, runtime: str | None = None) -> None:
+    about = {"version": __version__, "python": platform.python_version()}
+    build.info(about if runtime is None else about | {"runtime": runtime})
 
 
 def _committed(group: Histogram, flush: Histogram, writes: int, seconds: float) -> None:

@@ -58,6 +58,11 @@ class LlmExecutor:
         """The model's name."""
         return self._model.name
 
+    @property
+    def device(self) -> str:
+        """What the model runs on."""
+        return self._model.device
+
     async def generate(self, request: TextRequest) -> AsyncGenerator[str | Generation]:
         """Yields text as it is generated, then one Generation; closing it stops the engine."""
         pump = _Pump(self._observer)

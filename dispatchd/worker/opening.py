@@ -1,12 +1,14 @@
-"""A language model on its way, opened on a thread of its own while the node is up already."""
+"""A model on its way, opened on a thread of its own while the node is up already."""
 
 import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
-from dispatchd.engine.load import LanguageModel
-from dispatchd.engine.wanted import Progress
+from dispatchd.engine import Progress
+
+_T = TypeVar("_T")
 
 _THREAD = "opening"
 _STOP_SECONDS = 1.0
@@ -16,18 +18,18 @@ class _Stopped(Exception):
     """Nobody wants the model any more."""
 
 
-class Opening:
+class Opening(Generic[_T]):
     """Begins at once. The thread is a daemon, since ONNX Runtime cannot be stopped as it loads."""
 
-    def __init__(self, open_model: Callable[[Progress], LanguageModel]) -> None:
+    def __init__(self, open_model: Callable[[Progress], _T]) -> None:
         self._open_model = open_model
         self._stopped = threading.Event()
-        self._future: Future[LanguageModel] = Future()
+        self._future: Future[_T] = Future()
         self._future.set_running_or_notify_cancel()  # so that who waits no longer ends no thread
         self._thread = threading.Thread(target=self._work, name=_THREAD, daemon=True)
         self._thread.start()
 
-    async def model(self) -> LanguageModel:
+    async def opened(self) -> _T:
         """The model once it is there; raises what kept it from being opened, such as `Unusable`."""
         return await asyncio.wrap_future(self._future)
 

@@ -1,4 +1,4 @@
-"""PyInstaller's bootloader for Linux, compiled from its published source with `room.c` added."""
+"""PyInstaller's bootloader for Linux, compiled from its published source with files of ours."""
 
 import shutil
 import subprocess
@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-ADDED = Path(__file__).with_name("room.c")
+ADDED = tuple(Path(__file__).with_name(name) for name in ("room.c", "unpack.c"))
 CHANGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "pyi_main.c": {
             "static int\n_pyi_main_onefile_parent(struct PYI_CONTEXT *pyi_ctx)\n{": (
-                "int dispatchd_has_room(const struct PYI_CONTEXT *context);\n\n"
+                "int dispatchd_has_room(const struct PYI_CONTEXT *context);\n"
+                "void dispatchd_occupy(const struct PYI_CONTEXT *context);\n\n"
                 "static int\n_pyi_main_onefile_parent(struct PYI_CONTEXT *pyi_ctx)\n{"
             ),
             "    if (pyi_launch_extract_files_from_archive(pyi_ctx) < 0) {": (
+                "    dispatchd_occupy(pyi_ctx);\n"
                 "    if (!dispatchd_has_room(pyi_ctx)\n"
                 "        || pyi_launch_extract_files_from_archive(pyi_ctx) < 0) {\n"
                 "        pyi_recursive_rmdir(pyi_ctx->application_home_dir);"
@@ -23,6 +25,31 @@ CHANGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             'PYI_ERROR("Could not create temporary directory!\\n");': (
                 "extern void dispatchd_has_no_folder(void);\n"
                 "                dispatchd_has_no_folder();"
+            ),
+        },
+        "pyi_launch.c": {
+            "int\npyi_launch_extract_files_from_archive(": (
+                "int dispatchd_extract(const struct ARCHIVE *archive,\n"
+                "    const struct TOC_ENTRY *entry, const char *filename);\n"
+                "int dispatchd_extract_all(void);\n\n"
+                "int\npyi_launch_extract_files_from_archive("
+            ),
+            "retcode = pyi_archive_extract2fs(archive, toc_entry, output_filename);": (
+                "retcode = dispatchd_extract(archive, toc_entry, output_filename);"
+            ),
+            "    /* Free memory allocated for archive pool. */": (
+                "    if (dispatchd_extract_all() != 0) {\n        retcode = -1;\n    }\n\n"
+                "    /* Free memory allocated for archive pool. */"
+            ),
+        },
+        "pyi_archive.c": {
+            "\n/*\n * Extract an archive entry into specified output file.\n */": (
+                "\nvoid dispatchd_buffer(FILE *file);\n\n"
+                "/*\n * Extract an archive entry into specified output file.\n */"
+            ),
+            'failed to open target file!\\n", toc_entry->name);\n        return -1;\n    }\n': (
+                'failed to open target file!\\n", toc_entry->name);\n        return -1;\n    }\n'
+                "    dispatchd_buffer(out_fp);\n"
             ),
         },
         "pyi_utils_posix.c": {
@@ -53,14 +80,15 @@ def build_bootloader(python: Path, constraints: Path, scratch: Path) -> None:
 
 
 def change(sources: Path) -> None:
-    """Adds our file to the bootloader's, and the calls to it."""
-    shutil.copy(ADDED, sources)
+    """Adds our files to the bootloader's, and the calls to them."""
+    for added in ADDED:
+        shutil.copy(added, sources)
     for name, replacements in CHANGES.items():
         file = sources / name
         text = file.read_text(encoding="utf-8")
         for old, new in replacements.items():
             if text.count(old) != 1:
-                raise SystemExit(f"room.c is for another {name}: {old!r} is not there once.")
+                raise SystemExit(f"ours are for another {name}: {old!r} is not there once.")
             text = text.replace(old, new)
         file.write_text(text, encoding="utf-8")
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from dispatchd import crew, node
+from dispatchd import hiring, node
 from dispatchd.cli.run import run
-from dispatchd.config import run_config
+from dispatchd.config.parse import run_config
 from dispatchd.core.job import JobType
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, find
 from dispatchd.engine.classifier import Classifier, load_classifier
@@ -42,7 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run in a node")
     parser.add_argument("--customers", type=int, default=128, help="at the HTTP side")
     parser.add_argument(
-        "--slots", type=int, nargs="+", default=[4, crew.TASK_SLOTS], help="TASK jobs at once"
+        "--slots", type=int, nargs="+", default=[4, hiring.TASK_SLOTS], help="TASK jobs at once"
     )
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def _alone(classifier: Classifier, rounds: int) -> dict[str, Any]:
 
 async def _in_a_node(seconds: float) -> dict[str, Any]:
     """Classifications a second by the executor of a node that answers HTTP meanwhile."""
-    async with _node(crew.TASK_SLOTS) as (running, calls):
+    async with _node(hiring.TASK_SLOTS) as (running, calls):
         assert running.crew is not None
         executor = running.crew.executors[JobType.TASK]
         url = f"http://127.0.0.1:{running.networks[0].port}"
@@ -123,7 +123,7 @@ async def _through_http(seconds: float, customers: int, slots: int) -> dict[str,
 @asynccontextmanager
 async def _node(slots: int) -> AsyncIterator[tuple[node.Running, list[int]]]:
     """A whole node on this loop, and how many texts each call of its classifier had."""
-    crew.TASK_SLOTS = slots
+    hiring.TASK_SLOTS = slots
     stop, ignored = asyncio.Event(), list[str]()
     started: asyncio.Future[node.Running] = asyncio.get_running_loop().create_future()
     with tempfile.TemporaryDirectory(prefix="bench-classifier-") as folder, _counted() as calls:
@@ -135,7 +135,10 @@ async def _node(slots: int) -> AsyncIterator[tuple[node.Running, list[int]]]:
         )
         serving.add_done_callback(lambda _: started.cancel())
         try:
-            yield await started, calls
+            running = await started
+            assert running.crew is not None
+            await running.crew.opened()
+            yield running, calls
         finally:
             stop.set()
             await serving

@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dispatchd.engine.batch.load import is_prepared, open_batcher
+from dispatchd.engine.batch.load import open_batcher
 from dispatchd.engine.catalog import find
 from dispatchd.engine.machine import compute_threads
+from dispatchd.engine.prepare.manifest import is_prepared
 from dispatchd.engine.prepare.prepare import prepare
 from scripts.engine_bench.contest import Case, Contestant, contest, ratios
 from scripts.engine_bench.genai import GenAi

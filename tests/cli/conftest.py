@@ -8,7 +8,7 @@ import click.testing
 import pytest
 
 from dispatchd.cli import main
-from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS
+from dispatchd.config.options import RUN_OPTIONS, WORKER_OPTIONS
 
 Invoke = Callable[..., click.testing.Result]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS, Option
+from dispatchd.config.options import RUN_OPTIONS, WORKER_OPTIONS, Option
 from tests.cli.conftest import Invoke, Started
 
 # For each flag two values that are not its default.

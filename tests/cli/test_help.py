@@ -3,7 +3,7 @@
 import pytest
 
 from dispatchd import __version__
-from dispatchd.config import RUN_OPTIONS, WORKER_OPTIONS, Option
+from dispatchd.config.options import RUN_OPTIONS, WORKER_OPTIONS, Option
 from tests.cli.conftest import Invoke
 
 PROMISED = {

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dispatchd import ComputeRouter, Wallet
-from dispatchd.config import RUN_OPTIONS
+from dispatchd.config.options import RUN_OPTIONS
 from dispatchd.sdk.errors import PaymentRefused, SpendingCapReached
 from dispatchd.sdk.hosted import HostedAccounts
 from tests.e2e.client import LLM, TASK, USER, Client

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dispatchd.engine.batch.batcher import Batcher
-from dispatchd.engine.batch.load import is_prepared, open_batcher
+from dispatchd.engine.batch.load import open_batcher
 from dispatchd.engine.catalog import DEFAULT_LLM, embedded, find
 from dispatchd.engine.generate import Generation
-from dispatchd.engine.load import default_slots
 from dispatchd.engine.prepare.manifest import read_manifest, verify
 from dispatchd.engine.request import Message, TextRequest
+from dispatchd.engine.wanted import Wanted
 
 PROMPTS = (
     "What is a blockchain?",
@@ -44,7 +44,7 @@ def ask(batcher: Batcher, *contents: str) -> Generation:
 def test_it_is_prepared_whole_and_batched() -> None:
     folder = find(DEFAULT_LLM).path
     verify(folder, read_manifest(folder))
-    assert default_slots(prepared=is_prepared(folder)) == 16
+    assert Wanted(DEFAULT_LLM, folder).slots == 16
     assert sum(card.bytes_on_disk for card in embedded()) < EMBEDDED_BYTES_MAX
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Device, Progress
 from dispatchd.engine.batch.batcher import Batcher
 from dispatchd.engine.catalog import (
     DEFAULT_CLASSIFIER,
@@ -18,17 +19,23 @@ from dispatchd.engine.catalog import (
     find,
 )
 from dispatchd.engine.library import Library
+from dispatchd.engine.obtain import open_wanted
 from dispatchd.engine.precision import Asked, chosen_precision
 from dispatchd.engine.prepare.manifest import read_manifest, verify
 from dispatchd.engine.prepare.prepare import prepare
 from dispatchd.engine.use import take
-from dispatchd.engine.wanted import Progress, Wanted, look_for, open_wanted
+from dispatchd.engine.wanted import Wanted, look_for
 from tests.support.published import published
 
 WEIGHTS = "model.safetensors"
 REPO, COMMIT = "someone/Tiny-Chat", "c" * 40
 
 Open = Callable[..., Batcher]
+
+
+def cpu() -> Device:
+    """What these tests prepare weights for."""
+    return "cpu"
 
 
 def nothing(_: float) -> None:
@@ -87,7 +94,7 @@ def test_weights_are_prepared_once_for_each_precision(
     library: Library, folder: Path, opened: Open
 ) -> None:
     def used(asked: Asked) -> tuple[Path, str, bool]:
-        wanted = look_for(library, str(folder), asked, "cpu")
+        wanted = look_for(library, str(folder), asked, cpu)
         assert wanted.prepared
         batcher = opened(wanted)
         assert (batcher.name, wanted.name) == ("Tiny Chat", "Tiny Chat")
@@ -113,13 +120,13 @@ def test_a_pulled_model_runs_as_it_was_prepared_unless_asked_otherwise(
 ) -> None:
     target = pulled(library, asked="int4")
     for asked in ("auto", "int4"):
-        assert look_for(library, REPO, asked, "cpu") == Wanted("tiny", target)
-    wanted = look_for(library, "tiny", "int8", "cpu")
+        assert look_for(library, REPO, asked, cpu) == Wanted("tiny", target)
+    wanted = look_for(library, "tiny", "int8", cpu)
     batcher = opened(wanted)
     assert (batcher.name, batcher.determinism.precision) == ("tiny", "int8")
     assert describe(wanted.folder).repo == REPO
     (library.source(REPO, COMMIT) / ".listing.json").touch()  # as a further pull does
-    assert look_for(library, "tiny", "int8", "cpu").weights is None
+    assert look_for(library, "tiny", "int8", cpu).weights is None
     assert find("tiny", library.home).precision == "int4"
 
 
@@ -129,31 +136,31 @@ def test_another_precision_needs_what_the_model_was_made_from(
     pulled(library)
     shutil.rmtree(library.source(REPO, COMMIT))
     with pytest.raises(Unusable, match=f"prepared as int8.*models pull {REPO}"):
-        look_for(library, "tiny", "int4", "cpu")
+        look_for(library, "tiny", "int4", cpu)
     moved = tmp_path / "moved"
     prepare(write(tmp_path / "source"), moved, "int8", name="mine")
     with pytest.raises(Unusable, match=r"mine is prepared as int8.*prepare its folder again"):
-        look_for(library, str(moved), "fp32", "cpu")
+        look_for(library, str(moved), "fp32", cpu)
 
 
 def test_what_runs_as_it_is(library: Library) -> None:
-    wanted = look_for(library, DEFAULT_LLM, "auto", "cpu")
+    wanted = look_for(library, DEFAULT_LLM, "auto", cpu)
     assert (wanted.name, wanted.weights, wanted.prepared) == (DEFAULT_LLM, None, True)
-    assert look_for(library, DEFAULT_LLM, "int8", "cpu") == wanted
+    assert look_for(library, DEFAULT_LLM, "int8", cpu) == wanted
     with pytest.raises(Unusable, match="embedded as int8 alone"):
-        look_for(library, DEFAULT_LLM, "fp32", "cpu")
+        look_for(library, DEFAULT_LLM, "fp32", cpu)
     for name, kind in ((DEFAULT_CLASSIFIER, "classifier"), (DEFAULT_SUMMARIZER, "summarizer")):
         with pytest.raises(Unusable, match=f"{name} is a {kind}, no language model"):
-            look_for(library, name, "auto", "cpu")
+            look_for(library, name, "auto", cpu)
 
 
 def test_an_export_runs_as_it_is(library: Library, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     write(folder)
     (folder / "model.safetensors").rename(folder / "model.onnx")  # it is not opened yet
-    assert look_for(library, str(folder), "auto", "cpu") == Wanted("export", folder)
+    assert look_for(library, str(folder), "auto", cpu) == Wanted("export", folder)
     with pytest.raises(Unusable, match="ONNX export, which runs as it is"):
-        look_for(library, str(folder), "int8", "cpu")
+        look_for(library, str(folder), "int8", cpu)
 
 
 def test_what_can_be_refused_at_once_is(
@@ -161,15 +168,15 @@ def test_what_can_be_refused_at_once_is(
 ) -> None:
     strange = write(tmp_path / "strange", model_type="mamba")
     with pytest.raises(Unusable, match="mamba"):
-        look_for(library, str(strange), "auto", "cpu")
+        look_for(library, str(strange), "auto", cpu)
     cut = write(tmp_path / "cut")
     (cut / WEIGHTS).write_bytes((cut / WEIGHTS).read_bytes()[:1000])
     with pytest.raises(Unusable, match="fetch it again"):
-        look_for(library, str(cut), "auto", "cpu")
+        look_for(library, str(cut), "auto", cpu)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(Unusable, match="GB of room"):
-        look_for(library, str(write(tmp_path / "whole")), "auto", "cpu")
+        look_for(library, str(write(tmp_path / "whole")), "auto", cpu)
 
 
 def damage(folder: Path) -> None:
@@ -181,7 +188,7 @@ def damage(folder: Path) -> None:
 def test_a_damaged_model_is_refused_with_what_helps(
     library: Library, folder: Path, tmp_path: Path, opened: Open
 ) -> None:
-    copy = look_for(library, str(folder), "auto", "cpu")
+    copy = look_for(library, str(folder), "auto", cpu)
     opened(copy)
     moved = tmp_path / "moved"
     shutil.copytree(copy.folder, moved)
@@ -192,11 +199,11 @@ def test_a_damaged_model_is_refused_with_what_helps(
     ):
         damage(place)
         if isinstance(wanted, str):
-            wanted = look_for(library, wanted, "auto", "cpu")  # noqa: PLW2901
+            wanted = look_for(library, wanted, "auto", cpu)  # noqa: PLW2901
         with pytest.raises(Unusable, match=rf"graph\.onnx\.data has changed.*: .*{remedy}"):
             opened(wanted)
     library.remove("Tiny-Chat")
-    opened(look_for(library, str(folder), "auto", "cpu"))
+    opened(look_for(library, str(folder), "auto", cpu))
 
 
 class GivenUp(Exception):
@@ -214,7 +221,7 @@ def _giving_up_after(steps: int) -> Progress:
 
 
 def test_giving_up_leaves_nothing_half_made(library: Library, folder: Path, opened: Open) -> None:
-    wanted = look_for(library, str(folder), "auto", "cpu")
+    wanted = look_for(library, str(folder), "auto", cpu)
     given_up = 0
     while not wanted.folder.exists():
         with pytest.raises(GivenUp):
@@ -228,7 +235,7 @@ def test_giving_up_leaves_nothing_half_made(library: Library, folder: Path, open
 def test_another_that_prepares_the_same_is_waited_for(
     library: Library, folder: Path, opened: Open
 ) -> None:
-    wanted = look_for(library, str(folder), "auto", "cpu")
+    wanted = look_for(library, str(folder), "auto", cpu)
     holds, waited = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -246,7 +253,7 @@ def test_another_that_prepares_the_same_is_waited_for(
 def test_removing_what_was_prepared_on_first_use(
     library: Library, folder: Path, opened: Open
 ) -> None:
-    first, second = (look_for(library, str(folder), asked, "cpu") for asked in ("int8", "int4"))
+    first, second = (look_for(library, str(folder), asked, cpu) for asked in ("int8", "int4"))
     opened(first)
     opened(second)
     assert {card.precision for card in library.copies.all()} == {"int8", "int4"}
@@ -260,8 +267,8 @@ def test_removing_what_was_prepared_on_first_use(
 def test_removing_a_pulled_model_removes_its_copies(library: Library, opened: Open) -> None:
     pulled(library)
     pulled(library, "tiny-er")
-    opened(look_for(library, "tiny", "int4", "cpu"))
-    kept = look_for(library, "tiny-er", "fp32", "cpu")
+    opened(look_for(library, "tiny", "int4", cpu))
+    kept = look_for(library, "tiny-er", "fp32", cpu)
     opened(kept)
     library.remove("tiny")
     assert [card.name for card in library.cards()] == ["tiny-er"]

@@ -243,6 +243,8 @@ def test_a_nodes_own_engine_and_loop(tmp_path: Path) -> None:
     assert found.value("dispatchd_llm_time_to_first_token_seconds_count") == 2
     assert 0 < found.value("dispatchd_llm_time_between_tokens_seconds_count") < made
     assert found.value("dispatchd_llm_batch_sequences_sum") == made - 2  # the prompts gave a token
+    (build,) = found.named("dispatchd_build_info")
+    assert build.labels["runtime"].startswith("onnxruntime ")
     networks = {each.labels["network"] for each in found.named("dispatchd_queue_jobs")}
     assert len(networks) == 2
 

@@ -70,6 +70,7 @@ def test_the_bootloader_is_changed_where_it_is_known(tmp_path: Path) -> None:
     changed = (tmp_path / "pyi_main.c").read_text()
     assert "dispatchd_has_room(pyi_ctx)" in changed
     assert "Could not create temporary directory" not in changed
-    assert (tmp_path / "room.c").is_file()
+    assert "retcode = dispatchd_extract(" in (tmp_path / "pyi_launch.c").read_text()
+    assert all((tmp_path / name).is_file() for name in ("room.c", "unpack.c"))
     with pytest.raises(SystemExit, match="is not there once"):
         change(tmp_path)

@@ -21,7 +21,7 @@ from dispatchd.engine.cuda import find_gpu
 from dispatchd.engine.folder import ModelFolder, read_folder
 from dispatchd.engine.machine import cpu_features, memory_bytes
 from dispatchd.engine.observer import UNOBSERVED, EngineObserver
-from dispatchd.engine.prepare.manifest import DATA_NAME, FILE_NAME, Manifest, read_manifest
+from dispatchd.engine.prepare.manifest import DATA_NAME, Manifest, read_manifest
 from dispatchd.engine.prompt import PromptEncoder
 from dispatchd.engine.provider import devices, on_best_device
 from dispatchd.engine.sampling import Ranked
@@ -29,11 +29,6 @@ from dispatchd.engine.session import RUNTIME, Session, open_session
 
 POOL_TOKENS_MIN = 256
 _POOL_SHARE = 2  # a pool may take this part of the memory
-
-
-def is_prepared(folder: Path) -> bool:
-    """Whether `prepare` made this folder."""
-    return (folder / FILE_NAME).is_file()
 
 
 def open_batcher(

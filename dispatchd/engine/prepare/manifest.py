@@ -60,6 +60,11 @@ class _Format(msgspec.Struct, frozen=True):
     format: int
 
 
+def is_prepared(folder: Path) -> bool:
+    """Whether `prepare` made this folder."""
+    return (folder / FILE_NAME).is_file()
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Puts the manifest into the folder."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dispatchd.core.errors import Unusable
+from dispatchd.engine import Progress
 from dispatchd.engine.machine import adds_bytes_whole
 from dispatchd.engine.parse import read_tokenizer
 from dispatchd.engine.prepare.architecture import Architecture, read_architecture
@@ -38,8 +39,6 @@ _BUILT = 0.9
 
 # Of the result, at the least; int8 and int4 keep the embeddings in 2 bytes, which is left out here.
 _BYTES_A_NUMBER = {"fp32": 4, "fp16": 2, "int8": 1, "int4": 0.5}
-
-Progress = Callable[[float], None]
 
 
 def prepare(
