@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the binary in a Debian 11 root, so that it runs wherever glibc is 2.31 or newer.
 # debian11.sh ROOT SOURCES DIST [OPTION…]: ROOT is made where it is not there yet. SOURCES holds
-# what upstream releases as Python-3.13.*.tar.*, openssl-3.*.tar.* and sqlite-*.tar.*, one of each:
+# what upstream releases as Python-3.13.*, openssl-3.* and sqlite-*, one .tar.gz or .tar.xz of each:
 # those of Debian 11 are too old, or no longer mended. DIST is where the files go; options are those
 # of build_binary.py. It must be run as root, and needs debootstrap; DEBIAN_MIRROR is its mirror.
 set -euo pipefail
@@ -25,17 +25,23 @@ inside() {
   ' _ "$root" "$@"
 }
 
-# Unpacks the one archive whose name matches into a folder there; prints its name.
-unpack() {
-  local archives name
-  mapfile -t archives < <(compgen -G "$sources/$1")
-  if ((${#archives[@]} != 1)); then
-    echo "debian11.sh: $sources holds ${#archives[@]} of $1, not one" >&2
+# Prints the one archive whose name matches.
+archive() {
+  local found
+  mapfile -t found < <(compgen -G "$sources/$1")
+  if ((${#found[@]} != 1)); then
+    echo "debian11.sh: $sources holds ${#found[@]} of $1, not one" >&2
     return 1
   fi
-  name=$(basename "${archives[0]%.tar.*}")
+  echo "${found[0]}"
+}
+
+# Unpacks an archive into a folder there; prints that folder's name.
+unpack() {
+  local name
+  name=$(basename "${1%.tar.*}")
   mkdir -p "$root$home/build/$name"
-  tar --extract --file "${archives[0]}" --strip-components 1 --no-same-owner \
+  tar --extract --file "$1" --strip-components 1 --no-same-owner \
     --directory "$root$home/build/$name"
   echo "$name"
 }
@@ -52,9 +58,9 @@ make_root() {
 make_python() {
   local openssl sqlite cpython
   rm -rf "$root$home"
-  openssl=$(unpack 'openssl-3.*.tar.*')
-  sqlite=$(unpack 'sqlite-*.tar.*')
-  cpython=$(unpack 'Python-3.13.*.tar.*')
+  openssl=$(unpack "$1")
+  sqlite=$(unpack "$2")
+  cpython=$(unpack "$3")
   # shellcheck disable=SC2016 # the root's shell expands it
   inside bash -euo pipefail -c '
     openssl=$1/$2 sqlite=$1/$3 python=$1/python
@@ -86,13 +92,18 @@ print(ssl.OPENSSL_VERSION, sqlite3.sqlite_version, sep=\", SQLite \")"
   rm -rf "$root$home/build"
 }
 
+if [[ ! -e $root$home/complete ]]; then
+  openssl=$(archive 'openssl-3.*.tar.[gx]z')
+  sqlite=$(archive 'sqlite-*.tar.[gx]z')
+  cpython=$(archive 'Python-3.13.*.tar.[gx]z')
+fi
 [[ -e $root/etc/debian_version ]] || make_root
 # Names can be looked up there, and pip finds what this machine's finds.
 cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
 for file in /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
   [[ ! -e $file ]] || install -D --mode 644 "$file" "$root$file"
 done
-[[ -e $root$home/complete ]] || make_python
+[[ -e $root$home/complete ]] || make_python "$openssl" "$sqlite" "$cpython"
 
 rm -rf "$root$home/source"
 mkdir -p "$root$home/source" "$dist"
