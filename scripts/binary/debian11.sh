@@ -20,6 +20,7 @@ glibc=2.31
 inside() {
   # shellcheck disable=SC2016 # the inner shell expands it
   unshare --mount bash -euo pipefail -c '
+    mount --bind "$1" "$1" # what runs there may make mounts of its own
     for folder in proc dev sys; do mount --rbind "/$folder" "$1/$folder"; done
     exec chroot "$@"
   ' _ "$root" "$@"
