@@ -12,6 +12,10 @@ fail() {
 [ $# -ge 1 ] || fail "say where the release is: install.sh URL [DIR]"
 release=${1%/}
 folder=${2:-$HOME/.local/bin}
+case $folder in
+  /*) ;;
+  *) folder=$PWD/$folder ;;
+esac
 
 case $(uname -s) in
   Linux) system=linux ;;
@@ -32,18 +36,22 @@ esac
 if command -v curl >/dev/null; then
   fetch() { curl --fail --silent --show-error --location --output "$2" "$1"; }
 elif command -v wget >/dev/null; then
-  fetch() { wget --quiet --output-document "$2" "$1"; }
+  fetch() { wget -q -O "$2" "$1"; }
 else
   fail "it needs curl or wget"
 fi
+# Short options are the ones that every maker's program knows.
 if command -v sha256sum >/dev/null; then
-  check() { sha256sum --check --quiet "$1" >&2; }
+  check() { sha256sum -c "$1" >/dev/null 2>&1; }
+elif command -v shasum >/dev/null; then
+  check() { shasum -a 256 -c "$1" >/dev/null 2>&1; }
 else
-  check() { shasum --algorithm 256 --check "$1" >&2; }
+  fail "it needs sha256sum or shasum"
 fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+trap 'exit 1' HUP INT TERM
 cd "$scratch"
 
 fetch "$release/SHA256SUMS" all || fail "$release has no SHA256SUMS"
@@ -57,6 +65,8 @@ check sum || fail "$file is not what SHA256SUMS says: do not run it"
 mkdir -p "$folder"
 chmod 755 "$file"
 mv "$file" "$folder/dispatchd"
+"$folder/dispatchd" --version >/dev/null ||
+  fail "$folder/dispatchd is there, but does not run here; on Linux it needs glibc 2.31 or newer"
 echo "$folder/dispatchd is there: dispatchd run --testnet starts a node"
 case :$PATH: in
   *:"$folder":*) ;;

@@ -32,8 +32,7 @@ def main() -> None:
             files = _built(python, flavour, scratch / flavour, dist)
             if not options.no_check and sys.platform == "linux":
                 for file in files:
-                    check: list[str | Path] = [python, ROOT / "scripts/check_binary.py", file]
-                    subprocess.run(check, cwd=ROOT, check=True)
+                    _check(python, file, options.glibc)
     built = (file for file in dist.glob("dispatchd-*") if file.is_file())
     (dist / _SUMS).write_text(sums(built), encoding="utf-8")
 
@@ -50,6 +49,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--python", type=Path, help="an environment that has all this already")
     parser.add_argument("--no-check", action="store_true", help="do not run check_binary.py")
+    parser.add_argument("--glibc", metavar="VERSION", help="the newest that it may need (any)")
     return parser.parse_args()
 
 
@@ -89,6 +89,12 @@ def _built(python: Path, flavour: str, work: Path, dist: Path) -> list[Path]:
     pack(folder, archive, int(epoch))
     shutil.copy(work / "out/licences.txt", dist / f"{name}-licences.txt")
     return [single, archive]
+
+
+def _check(python: Path, file: Path, glibc: str | None) -> None:
+    check: list[str | Path] = [python, ROOT / "scripts/check_binary.py", file]
+    limit = [] if glibc is None else ["--glibc", glibc]
+    subprocess.run([*check, *limit], cwd=ROOT, check=True)
 
 
 def _commit_time() -> str:

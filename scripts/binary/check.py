@@ -15,10 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+
+from packaging.version import Version
 
 from scripts.binary.bare_root import BareRoot, unpacked
 from scripts.binary.contents import modules
+from scripts.binary.glibc import elf_files, oldest_glibc
 from tests.e2e.client import LLM, TASK, Client, until
 from tests.e2e.test_footprint import STRACE, look_ups, peers
 from tests.e2e.test_guide import COMMANDS, assert_completed, committed, polled, typed
@@ -40,12 +44,19 @@ _REPO = "someone/Tiny-Chat"
 class Trial:
     """One binary, and the roots that it is tried in."""
 
-    def __init__(self, file: Path, scratch: Path, runs: int) -> None:
-        self.file = file
-        self.runs = runs
+    def __init__(self, options: argparse.Namespace, scratch: Path) -> None:
+        self.file: Path = options.file.resolve()
+        self.runs: int = options.runs
+        self.glibc_max: Version | None = options.glibc
         self._scratch = scratch
-        self._program = unpacked(file, scratch / "unpacked")
+        self._program = unpacked(self.file, scratch / "unpacked")
         self.one_file = self._program.is_file()
+
+    @cached_property
+    def glibc(self) -> Version:
+        """The oldest one that it runs with."""
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            return oldest_glibc(elf_files(self._program, Path(folder)))
 
     @contextmanager
     def root(self) -> Iterator[BareRoot]:
@@ -90,7 +101,7 @@ def figures(trial: Trial) -> None:
             took, memory = first_answer(root)
             seconds.append(took)
     size = trial.file.stat().st_size if trial.file.is_file() else 0
-    print(f"  size {size / _MEGABYTE:.1f} MB", flush=True)
+    print(f"  size {size / _MEGABYTE:.1f} MB; for glibc {trial.glibc} and newer", flush=True)
     print(f"  first answer {statistics.median(seconds):.2f} s (median of {trial.runs};"
           f" {min(seconds):.2f} to {max(seconds):.2f})")  # fmt: skip
     print(f"  memory {memory / _MEGABYTE:.0f} MB at most, a language model's answer included")
@@ -274,6 +285,11 @@ def all_modules(trial: Trial) -> None:
     assert not missing, missing
 
 
+def an_old_glibc(trial: Trial) -> None:
+    """No part of it wants a newer glibc than it may."""
+    assert trial.glibc_max is None or trial.glibc <= trial.glibc_max, trial.glibc
+
+
 def no_room(trial: Trial) -> None:
     """Where it cannot be unpacked, one sentence says why; the archive runs there all the same."""
     for options, reason in (("noexec", "noexec"), ("size=20m", "20 MB left")):
@@ -307,8 +323,8 @@ def no_word(trial: Trial) -> None:
 
 Check = Callable[[Trial], None]
 CHECKS: tuple[Check, ...] = (
-    *(all_modules, the_guide, a_second_copy, a_kill, a_kill_amid_unpacking, ctrl_c, everything),
-    *(no_room, no_word, figures),
+    *(all_modules, an_old_glibc, the_guide, a_second_copy, a_kill, a_kill_amid_unpacking, ctrl_c),
+    *(everything, no_room, no_word, figures),
 )
 
 
@@ -319,10 +335,13 @@ def main() -> int:
     parser.add_argument("file", type=Path, metavar="FILE", help="single file, archive or folder")
     parser.add_argument("--runs", type=int, default=5, help="starts that are timed (5)")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument(
+        "--glibc", type=Version, metavar="VERSION", help="the newest that it may need (any)"
+    )
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="check-binary-") as scratch:
-        trial = Trial(options.file.resolve(), Path(scratch), options.runs)
+        trial = Trial(options, Path(scratch))
         for check in CHECKS:
             if check.__name__ not in options.only:
                 continue

@@ -19,6 +19,7 @@ from scripts.binary.naming import version
 _ALSO_INSIDE = ("pyinstaller",)  # its bootloader starts the program
 _TEXTS = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 _UNKNOWN = "not said"
+_NO_FILE = "-"  # what PyInstaller says of a folder that is a module without a file
 
 
 class Part(Struct, frozen=True, order=True):
@@ -41,7 +42,7 @@ def inventory(root: Path, inside: Iterable[tuple[str, str]]) -> str:
         _python(),
         *(_package(each) for each in _packages(root, names)),
         *(_package(metadata.distribution(name)) for name in _ALSO_INSIDE),
-        *_machine_parts(file for file in files if not file.endswith(".py")),
+        *_machine_parts(file for file in files if file != _NO_FILE and not file.endswith(".py")),
     ]
     table = "\n".join(f"{part.name} {part.version}: {part.licence}" for part in parts)
     texts = "\n".join(
@@ -98,11 +99,21 @@ def _machine_parts(files: Iterable[str]) -> Iterator[Part]:
 def _system_package(file: Path) -> Part:
     owner = _debian_owner(file)
     if owner is None:
-        return Part(file.name, "of the builder's machine", _UNKNOWN, ())
+        return _compiled_here(file)
     name, its_version = owner
     copyright_file = Path("/usr/share/doc") / name / "copyright"
     text = copyright_file.read_text("utf-8", "replace") if copyright_file.is_file() else ""
     return Part(name, its_version, "see its text", (text,) if text else ())
+
+
+def _compiled_here(file: Path) -> Part:
+    """From a folder NAME-VERSION that holds its licence, as debian11.sh makes them, or nobody's."""
+    home = file.parents[1]
+    licence = home / "LICENSE.txt"
+    name, _, its_version = home.name.rpartition("-")
+    if not name or not licence.is_file():
+        return Part(file.name, "of the builder's machine", _UNKNOWN, ())
+    return Part(name, its_version, "see its text", (licence.read_text("utf-8"),))
 
 
 def _debian_owner(file: Path) -> tuple[str, str] | None:

@@ -78,14 +78,21 @@ def test_what_compiled_code_imports_is_taken() -> None:
     assert not [name for name in taken if "test" in name]
 
 
-def test_the_list_of_licences_names_what_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_licences_names_what_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scripts.binary.licences._ALSO_INSIDE", ())  # not in every environment
     packages = distributions(ROOT)
     inside = {"click/core.py": packages["click"], "google/_upb.so": packages["protobuf"]}
     libc = "/lib/a-library-of-nobody.so.6"
     listed = [(name, str(each.locate_file(name))) for name, each in inside.items()]
+    compiled = tmp_path / "open-library-1.2"
+    compiled.mkdir()
+    (compiled / "LICENSE.txt").write_text("Do as you like.")
+    opened = str(compiled / "lib/libopen.so.1")
+    libraries = [("libopen.so.1", opened), ("a-library-of-nobody.so.6", libc)]
 
-    text = inventory(ROOT, [*listed, ("a-library-of-nobody.so.6", libc)])
+    text = inventory(ROOT, [*listed, *libraries, ("google", "-")])
 
     table, _, texts = text.partition("=" * 80)
     lines = table.splitlines()
@@ -94,5 +101,8 @@ def test_the_list_of_licences_names_what_is_inside(monkeypatch: pytest.MonkeyPat
     assert any(line.startswith("protobuf ") for line in lines)
     assert not any(line.startswith(("aiohttp ", "numpy ")) for line in lines)
     assert "a-library-of-nobody.so.6 of the builder's machine: not said" in lines
+    assert "open-library 1.2: see its text" in lines
+    assert not any(line.startswith("- ") for line in lines)
+    assert "Do as you like." in texts
     assert "Apache License" in texts
     assert "Redistributions in binary form" in texts

@@ -36,12 +36,8 @@ def release(tmp_path: Path) -> Path:
     """A folder with a release's files."""
     folder = tmp_path / "release"
     folder.mkdir()
-    lines = []
     for name in (LINUX, f"{LINUX}.tar.gz", f"{LINUX}-licences.txt", ARM, CUDA):
-        content = PROGRAM.format(name=name)
-        (folder / name).write_text(content)
-        lines.append(f"{hashlib.sha256(content.encode()).hexdigest()}  {name}\n")
-    (folder / "SHA256SUMS").write_text("".join(lines))
+        publish(folder, name, PROGRAM.format(name=name))
     return folder
 
 
@@ -56,6 +52,16 @@ def url(release: Path) -> Iterator[str]:
     server.server_close()
 
 
+def publish(release: Path, name: str, content: str) -> None:
+    """Adds a file to the release, or replaces it."""
+    (release / name).write_text(content)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    sums = release / "SHA256SUMS"
+    others = sums.read_text().splitlines() if sums.exists() else []
+    kept = [line for line in others if not line.endswith(f"  {name}")]
+    sums.write_text("\n".join([*kept, f"{digest}  {name}", ""]))
+
+
 def install(
     tmp_path: Path, *arguments: str, machine: str = "x86_64", system: str = "Linux", **more: str
 ) -> subprocess.CompletedProcess[str]:
@@ -67,7 +73,9 @@ def install(
     environment = clean_environment(tmp_path, **more)
     environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
     command = ["sh", str(SCRIPT), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,6 +98,48 @@ def test_a_binary_with_another_sum_is_refused(tmp_path: Path, url: str, release:
     assert done.returncode == 1
     assert "do not run it" in done.stderr
     assert not (tmp_path / "bin").exists()
+
+
+def test_a_folder_may_be_named_from_where_one_is(tmp_path: Path, url: str) -> None:
+    done = install(tmp_path, url, "my/bin")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/my/bin/dispatchd is there" in done.stdout
+    assert (tmp_path / "my/bin/dispatchd").is_file()
+
+
+def test_an_earlier_one_is_replaced_and_stays_if_the_new_is_not_whole(
+    tmp_path: Path, url: str, release: Path
+) -> None:
+    assert install(tmp_path, url).returncode == 0
+    publish(release, LINUX, PROGRAM.format(name="the next"))
+    assert install(tmp_path, url).returncode == 0
+    (release / LINUX).write_text("#!/bin/sh\necho half of")
+    assert install(tmp_path, url).returncode == 1
+    program = tmp_path / ".local/bin/dispatchd"
+    assert subprocess.check_output([program], text=True) == "this is the next\n"
+
+
+def test_a_binary_that_is_listed_but_missing(tmp_path: Path, url: str, release: Path) -> None:
+    (release / LINUX).unlink()
+    done = install(tmp_path, url)
+    assert done.returncode == 1
+    assert f"{LINUX} cannot be had" in done.stderr
+    assert not (tmp_path / ".local").exists()
+
+
+def test_two_binaries_for_one_machine(tmp_path: Path, url: str, release: Path) -> None:
+    publish(release, LINUX.replace("0.1.0", "0.2.0"), PROGRAM.format(name="the next"))
+    done = install(tmp_path, url)
+    assert done.returncode == 1
+    assert "has several binaries for linux-x86_64" in done.stderr
+
+
+def test_a_binary_that_does_not_run_here(tmp_path: Path, url: str, release: Path) -> None:
+    publish(release, LINUX, "#!/bin/sh\necho no such library >&2\nexit 127\n")
+    done = install(tmp_path, url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("no such library\n")
+    assert "does not run here; on Linux it needs glibc 2.31 or newer" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dispatchd.store.sqlite.rows import chunks, value_rows
 
 _T = TypeVar("_T")
 
+_SQLITE_MIN = (3, 37)  # STRICT tables
 _BUSY_SECONDS = 2.0
 _PREPARED_STATEMENTS = 256
 _SETTINGS = """
@@ -104,8 +105,14 @@ async def connect(path: Path) -> AsyncIterator[Connection]:
 def prepare(path: Path) -> None:
     """Creates the database file if need be and brings it to the present version.
 
-    Raises `Unusable` where the file cannot be written, is no database or is of a newer version.
+    Raises `Unusable` where the file cannot be written, is no database or is of a newer version,
+    and where Python was built with too old an SQLite.
     """
+    if sqlite3.sqlite_version_info < _SQLITE_MIN:
+        raise Unusable(
+            f"This Python's SQLite is {sqlite3.sqlite_version}, and dispatchd needs"
+            f" {'.'.join(map(str, _SQLITE_MIN))} or newer. Use another Python, or the binary."
+        )
     try:
         path.touch(mode=0o600, exist_ok=True)
         db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
