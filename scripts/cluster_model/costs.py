@@ -54,8 +54,8 @@ def _line(few: tuple[float, Cost], many: tuple[float, Cost]) -> tuple[Cost, Cost
 class Costs(Struct, frozen=True, kw_only=True):
     """Everything that the simulation is told.
 
-    Rows: of `commit`, `claim`, `finish` and `renew` the jobs in one transaction, of `states` the
-    jobs asked for, of `announce` the workers that sit at a coordinator where one of them has
+    Rows: of `commit`, `claim`, `finish`, `renew` and `seal` the jobs in one transaction, of
+    `states` the jobs asked for, of `announce` the workers that sit at a coordinator where one of them has
     changed, of `meet` the coordinators, of `learn` the workers that have changed elsewhere.
     """
 
@@ -65,6 +65,7 @@ class Costs(Struct, frozen=True, kw_only=True):
     claim: Grown
     finish: Grown
     renew: Grown
+    seal: Grown
     get: Cost
     lanes: Cost
     count: Cost

@@ -14,6 +14,8 @@ import asyncpg
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dispatchd.coordinator.sealing import Sealing
+from dispatchd.core.clock import SystemClock
 from dispatchd.core.job import (
     Completion,
     Grant,
@@ -25,6 +27,7 @@ from dispatchd.core.job import (
     Privacy,
     Tier,
 )
+from dispatchd.core.keys import KeyPair
 from dispatchd.store.postgres.store import open_postgres
 from dispatchd.store.sql.store import SqlStore
 from scripts.bench import schemas, servers
@@ -42,6 +45,7 @@ _STATES = (1, 1000)
 _LISTENERS = 20
 _BELLS = 1000
 _FLUSHES = 300
+_SEALS = 200
 _RING = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('measured', '')"
 _LATER = 4_000_000_000_000
 _LANE = Lane(JobType.LLM_INFER)
@@ -76,6 +80,8 @@ async def measure(database: str, say: Callable[[str], None]) -> Costs:
             meter = Meter(postmaster)
             say("jobs")
             jobs = await _jobs(store, meter)
+            say("seals")
+            seal = await _seals(store, meter)
             say("looks")
             states = Grown.through(*[await _states(store, meter, size) for size in _STATES])
             get = await meter.each(_READS, lambda: store.jobs.get(_id(0, _SIZES[0])))
@@ -93,6 +99,7 @@ async def measure(database: str, say: Callable[[str], None]) -> Costs:
         claim=jobs["claim"],
         finish=jobs["finish"],
         renew=jobs["renew"],
+        seal=seal,
         get=get,
         lanes=lanes,
         count=count,
@@ -168,6 +175,22 @@ def _claim(store: SqlStore, size: int) -> Work:
         await store.jobs.assign([Grant(job, _WORKER, _LATER, _LATER) for job in jobs])
 
     return claim
+
+
+async def _seals(store: SqlStore, meter: Meter) -> Grown:
+    """What is signed of the chain: of all jobs of before at once, then of one more."""
+    seals = store.seals
+    assert seals is not None
+    sealing = Sealing(seals, KeyPair.generate(), SystemClock())
+    entries = (await store.chain.root()).size
+    many = (float(entries), await meter.of(sealing.catch_up()))
+    alone = Cost(0, 0)
+    for number in range(_SEALS):
+        job = _job(number, _SIZES[1] + 1)
+        await _commit(store, job)()
+        await _finish(store, job)()
+        alone += await meter.of(sealing.catch_up())
+    return Grown.through((1.0, alone * (1 / _SEALS)), many)
 
 
 async def _states(store: SqlStore, meter: Meter, size: int) -> tuple[float, Cost]:

@@ -19,9 +19,12 @@ class Meter(Struct, frozen=True):
 
     async def of(self, work: Awaitable[object]) -> Cost:
         """Awaits something, and says what that took of both."""
-        own, server = time.process_time(), server_cpu(self.postmaster)
+        server = server_cpu(self.postmaster)
+        own = (
+            time.process_time()
+        )  # what it takes to look through the server's processes is not meant
         await work
-        own = time.process_time() - own  # before the server's processes are looked through
+        own = time.process_time() - own
         return Cost(own, server_cpu(self.postmaster) - server)
 
     async def each(self, count: int, work: Work) -> Cost:

@@ -26,6 +26,7 @@ _PAUSE_SECONDS = 0.02
 _HELD_SECONDS = 0.5
 _COUNT_SECONDS = 1.0
 _INSURANCE_SECONDS = 5.0
+_SEAL_SECONDS = 5.0
 _RENEW_SECONDS = 10.0
 _OPERATIONS_MAX = 1024
 _WARM_SHARE = 0.25
@@ -154,6 +155,7 @@ class _Coordinator:
         self.rung = self.env.event()
         self.unheard = 0
         self.news = 0
+        self.unsealed = 0
         self.watched: dict[simpy.Event, bool] = {}
         self.held = 0
 
@@ -217,6 +219,7 @@ class _Coordinator:
             self.watched[told] = False
         yield runner.stored("finish")
         runner.held -= 1
+        runner.unsealed += 1
         simulation.done += 1
         if runner is not self:
             self.watched[told] = True
@@ -269,7 +272,7 @@ class _Coordinator:
     def _look(self) -> Events:
         """What is done for bells, and after a time without."""
         costs, env = self.simulation.costs, self.env
-        counted = held_at = met_at = renewed = self.simulation.random.uniform(-5, 0)
+        counted = held_at = met_at = sealed_at = renewed = self.simulation.random.uniform(-5, 0)
         while True:
             yield self.rung | env.timeout(_INSURANCE_SECONDS)
             self.rung = env.event()
@@ -288,6 +291,10 @@ class _Coordinator:
                 learnt, self.news = self.news, 0
                 met = costs.meet.of(len(self.simulation.coordinators))
                 yield from self._spend("workers", met + costs.learn.each * learnt)
+            if env.now - sealed_at >= _SEAL_SECONDS and self.unsealed:
+                sealed_at = env.now
+                entries, self.unsealed = self.unsealed, 0
+                yield from self._spend("signatures", costs.seal.of(entries))
             if env.now - renewed >= _RENEW_SECONDS:
                 renewed = env.now
                 yield from self._spend("looks at leases", costs.renew.of(self.held))
