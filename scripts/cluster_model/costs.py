@@ -55,7 +55,7 @@ class Costs(Struct, frozen=True, kw_only=True):
     """Everything that the simulation is told.
 
     Rows: of `commit`, `claim`, `finish`, `renew` and `seal` the jobs in one transaction, of
-    `states` the jobs asked for, of `announce` the workers that sit at a coordinator where one of them has
+    `states` the jobs asked for, of `announce` the workers that sit at a coordinator where one has
     changed, of `meet` the coordinators, of `learn` the workers that have changed elsewhere.
     """
 
