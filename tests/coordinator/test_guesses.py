@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dispatchd.coordination import Coordination
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.core.errors import PairingRefused, TooMany
 from dispatchd.core.limits import Limits
-from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import open_sqlite
 from tests.support.clock import FakeClock
 

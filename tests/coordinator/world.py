@@ -9,6 +9,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from dispatchd.coordination import Coordination
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.intake import Order
 from dispatchd.coordinator.seats import Seat
@@ -21,7 +22,6 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.proof import proof_text
 from dispatchd.core.receipt import complete
 from dispatchd.core.record import Blame
-from dispatchd.node import Coordination
 from dispatchd.store.sqlite.store import open_sqlite
 from tests.coordinator.gate import Gate, breathe
 from tests.coordinator.ledger import Ledger

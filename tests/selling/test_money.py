@@ -12,6 +12,7 @@ from uuid import UUID
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from dispatchd.coordination import Coordination
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.coordinator.intake import Order
 from dispatchd.core.card import ProviderType, Slots, WorkerCard
@@ -23,7 +24,6 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.payment import Offer, Settlement
 from dispatchd.core.prices import price
 from dispatchd.core.receipt import complete
-from dispatchd.node import Coordination
 from dispatchd.payment.codec import read_payment
 from dispatchd.payment.payload import PaymentPayload
 from dispatchd.payment.simulated import SimulatedFacilitator

@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 
 from dispatchd.api.relay import HttpRelay
+from dispatchd.coordination import Coordination
 from dispatchd.coordinator.chain import coordinator_key_file, open_chain
 from dispatchd.core.clock import Clock, SystemClock
 from dispatchd.core.limits import Limits
 from dispatchd.metrics.metrics import Metrics
-from dispatchd.node import Coordination
 from dispatchd.store.postgres.store import open_postgres
 from tests.support.node import serving
 

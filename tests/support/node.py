@@ -11,6 +11,7 @@ import aiohttp
 
 from dispatchd.api.access import KeyRules
 from dispatchd.api.app import Edge, Instruments, Market
+from dispatchd.coordination import Coordination
 from dispatchd.coordinator.chain import open_chain
 from dispatchd.core.clock import Clock
 from dispatchd.core.job import Tier
@@ -18,7 +19,6 @@ from dispatchd.core.limits import Limits
 from dispatchd.core.network import MONAD
 from dispatchd.metrics.metrics import Metrics
 from dispatchd.metrics.state import Scene
-from dispatchd.node import Coordination
 from dispatchd.store.sql.store import SqlStore
 from dispatchd.store.sqlite.store import open_sqlite
 from tests.support.clock import FakeClock
