@@ -140,6 +140,12 @@ class Admission:
         self._vacate(seat)
         await self._work.end_all(seat)
 
+    def says(self, seat: Seat, card: WorkerCard) -> None:
+        """The worker of a seat says more of itself than when it joined."""
+        if card != seat.card:
+            seat.card = card
+            self._seats.stir()
+
     def moved(self, seat: Seat, *, proven: bool) -> None:
         """A worker sits at another coordinator by now; what it does not take along runs out.
 

@@ -69,7 +69,7 @@ class SeatedWorker:
     async def claim(self, job_types: frozenset[JobType]) -> Assignment:
         """Waits for a job."""
         seat = await self._seat
-        seat.card = self._card()
+        self._admission.says(seat, self._card())
         return await self._work.claim(seat, job_types)
 
     async def progress(self, lease: Lease, text: str) -> None:

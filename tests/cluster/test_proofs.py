@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from nacl.signing import SigningKey
 
 from dispatchd.coordinator.seated import SeatedWorker
@@ -120,6 +121,27 @@ def own_worker(of: Member, key: KeyPair, clock: Clock) -> SeatedWorker:
         provider_pubkey=key.public_hex, provider_type=ProviderType.DESKTOP, slots=slots
     )
     return SeatedWorker(of.parts.admission, of.parts.work, lambda: card, clock, LIMITS)
+
+
+async def test_what_a_worker_learns_of_itself_is_known_elsewhere(
+    both: Pair, clock: FakeClock
+) -> None:
+    """A node's own worker knows its device only once its model is open."""
+    first, second = both
+    slots = (Slots(frozenset({JobType.TASK}), 1),)
+    key = KeyPair.generate()
+    card = WorkerCard(
+        provider_pubkey=key.public_hex, provider_type=ProviderType.DESKTOP, slots=slots
+    )
+    source = SeatedWorker(first.parts.admission, first.parts.work, lambda: card, clock, LIMITS)
+    running = asyncio.create_task(source.run())
+    await second.knows(workers=1)
+    card = replace(card, device="cuda")
+    claiming = asyncio.create_task(source.claim(frozenset({JobType.TASK})))
+    await until(lambda: [each.card.device for each in second.parts.seats.elsewhere] == ["cuda"])
+    for task in (running, claiming):
+        task.cancel()
+    await asyncio.gather(running, claiming, return_exceptions=True)
 
 
 async def test_of_two_nodes_with_a_copied_key_one_has_its_own_worker(
