@@ -136,9 +136,11 @@ async def test_what_a_worker_learns_of_itself_is_known_elsewhere(
     source = SeatedWorker(first.parts.admission, first.parts.work, lambda: card, clock, LIMITS)
     running = asyncio.create_task(source.run())
     await second.knows(workers=1)
+    told = first.parts.seats.version
     card = replace(card, device="cuda")
     claiming = asyncio.create_task(source.claim(frozenset({JobType.TASK})))
     await until(lambda: [each.card.device for each in second.parts.seats.elsewhere] == ["cuda"])
+    assert first.parts.seats.version > told  # and not only when that is told again anyway
     for task in (running, claiming):
         task.cancel()
     await asyncio.gather(running, claiming, return_exceptions=True)
