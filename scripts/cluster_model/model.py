@@ -262,10 +262,12 @@ class _Coordinator:
         while True:
             yield self.to_ring
             self.to_ring = self.env.event()
+            cost = simulation.costs.ring
+            yield from self._spend("bells", Cost(cost.coordinator, 0))
             with simulation.ringing.request() as turn:
                 yield turn
                 began = self.env.now
-                yield from self._spend("bells", simulation.costs.ring)
+                yield from self._spend("bells", Cost(0, cost.database))
                 simulation.rang += self.env.now - began
             self.env.process(simulation.reach_everybody())
 
