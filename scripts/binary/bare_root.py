@@ -7,9 +7,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# All that glibc itself is made of; a program may be linked with any of it.
+# All that glibc itself is made of: a program may be linked with any of it, and it loads by itself,
+# until 2.33, what looks names up.
 _LIBC = ("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1", "libutil.so.1")
-_LIBRARIES = (*_LIBC, "libz.so.1")
+_NAMES = ("libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2")
+_LIBRARIES = (*_LIBC, *_NAMES, "libz.so.1")
 _PLACES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # The mounts end with the namespace. /proc is there wherever programs run at all.
 _LOCK_IN = """\

@@ -24,6 +24,9 @@ _MODULES = {".py", ".so", ".pyd"}
 _NVIDIA = re.compile(r"(lib)?(cu(da|blas|dnn|fft|rand|solver|sparse|pti)|nv)", re.IGNORECASE)
 _PROVIDER = re.compile(r"(lib)?onnxruntime_providers_(tensorrt|cuda)\b")
 
+# What pip writes of an installation; RECORD holds sums of programs that name their folder.
+_OF_AN_INSTALLATION = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}
+
 LEFT_OUT = (
     "hf_xet",  # our downloads go through plain HTTP
     "onnxruntime.quantization",
@@ -81,6 +84,16 @@ def keeps(library: str, flavour: Flavour) -> bool:
     if provider := _PROVIDER.match(name):
         return provider[2] == flavour
     return not _NVIDIA.match(name)
+
+
+def same_anywhere(file: str) -> bool:
+    """Whether that data file is the same wherever its package is installed.
+
+    >>> same_anywhere("tqdm-4.70.1.dist-info/RECORD")
+    False
+    """
+    path = PurePath(file)
+    return path.parent.suffix != ".dist-info" or path.name not in _OF_AN_INSTALLATION
 
 
 def distributions(root: Path) -> Mapping[str, metadata.Distribution]:

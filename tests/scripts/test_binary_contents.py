@@ -9,6 +9,7 @@ from scripts.binary.contents import (
     distributions,
     keeps,
     modules,
+    same_anywhere,
     strangers,
     unseen_modules,
 )
@@ -63,6 +64,14 @@ def test_data_lies_where_the_package_looks_for_it() -> None:
     assert places["0001_jobs.sql"] == "dispatchd/store/sqlite/migrations"
     assert places["labels.json"] == "dispatchd/embedded_models/sentiment"
     assert places["receipts.md"] == "dispatchd/core"
+
+
+def test_what_tells_of_one_installation_is_left_out() -> None:
+    folder = "click-8.5.1.dist-info"
+    assert not any(same_anywhere(f"{folder}/{name}") for name in ("RECORD", "INSTALLER"))
+    assert same_anywhere(f"{folder}/METADATA")
+    assert same_anywhere(f"{folder}/licenses/RECORD")
+    assert same_anywhere("dispatchd/RECORD")
 
 
 def test_what_the_node_needs_is_no_stranger() -> None:
