@@ -180,6 +180,31 @@ async def test_a_bell_rings_elsewhere_once_for_a_group(trio: Trio) -> None:
     assert 1 <= rung.count(Bell.JOBS) <= 5  # a group is what came while another was stored
 
 
+async def test_a_sign_of_life_rings_no_bell(trio: Trio) -> None:
+    first, second, _ = trio
+    assert first.cluster is not None
+    assert second.cluster is not None
+    await first.cluster.announce("http://a:1", Changes(whole=True))
+    heard: asyncio.Queue[Bell] = asyncio.Queue()
+    listening = asyncio.create_task(second.cluster.listen(heard.put_nowait, FakeClock()))
+    try:
+        async with asyncio.timeout(20):
+            assert {await heard.get() for _ in Bell} == set(Bell)  # it has just begun to hear
+            await first.users.put_key("ann", bytes(32), None, 1)
+            while await heard.get() is not Bell.TRUST:
+                pass  # what was rung before
+            await first.jobs.check()
+            await first.cluster.announce("http://a:1", Changes())
+            await first.users.put_key("bob", bytes(31) + b"1", None, 1)
+            assert await heard.get() is Bell.TRUST
+            await first.cluster.withdraw()
+            assert await heard.get() is Bell.PEOPLE
+            await first.jobs.check()
+            assert await heard.get() is Bell.PEOPLE
+    finally:
+        listening.cancel()
+
+
 def sitting(worker_key: str, since: int = 1) -> Sitting:
     slots = (Slots(frozenset({JobType.TASK}), 1),)
     card = WorkerCard(
