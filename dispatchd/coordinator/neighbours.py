@@ -259,9 +259,11 @@ class Neighbours:
     async def _living(self) -> list[Neighbour]:
         """The others that live; they need not have said so while this one was cut off itself."""
         known = {other.coordinator_key: other.version for other in self._others.values()}
+        breaks = self._contact.breaks
         silent_seconds = _GONE_SECONDS + self._contact.away(_GONE_SECONDS)
         found = await self.cluster.neighbours(known, silent_seconds)
-        return await self._living() if self._contact.made() else found
+        self._contact.made()
+        return found if self._contact.breaks == breaks else await self._living()
 
     async def _look_around(self) -> None:
         """Learns who sits elsewhere."""
@@ -285,9 +287,14 @@ class Neighbours:
         """Learns which keys users have, and whom they trust by now."""
         self._trust_at = self._clock.now()
         await self._users.prepare()
-        here = {seat.key: seat for seat in self._seats}
+        here = {seat.key: (seat, frozenset(seat.users)) for seat in self._seats}
         for key, users in (await self.cluster.users_of_all(list(here))).items():
-            seat = here[key]
+            seat, known = here[key]
+            if self._seats.with_key(key) is not seat:
+                continue
+            if seat.users != known:  # it was read before that
+                self._heard(Bell.TRUST)
+                continue
             for user_id in users - seat.users:
                 self._proofs.trusted(seat, user_id)
             for user_id in seat.users - users:

@@ -1,7 +1,7 @@
 """What coordinators believe of one another after the shared database was away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from dispatchd.core.limits import Limits
+from dispatchd.core.neighbour import Neighbour
 from tests.support.alive import beat
 from tests.support.clock import FakeClock
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
@@ -123,3 +124,36 @@ async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_sa
             clocks[0].advance(5)
         await here.prepare()
         assert not list(first.parts.seats.elsewhere)
+
+
+async def test_whoever_else_reached_the_database_first_takes_nobody_for_gone(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep gets an answer while it is asked who lives."""
+    folders, clocks = [tmp_path / name for name in "ab"], (FakeClock(), FakeClock())
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        member(folders[0], store, LIMITS, clocks[0]) as first,
+        member(folders[1], store, LIMITS, clocks[1]) as second,
+        foreign_worker(second.http, second.url) as worker,
+    ):
+        await worker.register("TASK")
+        here = first.parts.neighbours
+        assert here is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not first.parts.seats.elsewhere:
+                clocks[1].advance(0.1)  # it announces the worker now
+                await here.prepare()
+        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
+        clocks[0].advance(60)
+        ask = here.cluster.neighbours
+
+        async def asked(known: Mapping[str, int], silent_seconds: float) -> list[Neighbour]:
+            found = await ask(known, silent_seconds)
+            await first.parts.sweep.once()
+            return found
+
+        monkeypatch.setattr(here.cluster, "neighbours", asked)
+        await here.prepare()
+        assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
