@@ -20,6 +20,7 @@ class Contact:
         """The store has just answered, which may end a break."""
         now = self._clock.now()
         away, self._last = now - self._last, now
+        self._since = min(self._since, now)  # the clock may have been set back
         if away >= self._break:
             self._since, self._away = now, away
             self.breaks += 1

@@ -57,6 +57,16 @@ async def executed(url: str, sql: str) -> None:
         await connection.close()
 
 
+async def is_seen(url: str) -> bool:
+    """Whether some coordinator has lately said that it lives."""
+    connection = await asyncpg.connect(url)
+    try:
+        sql = "SELECT max(seen_at) > clock_timestamp() - interval '30 seconds' FROM coordinators"
+        return bool(await connection.fetchval(sql))
+    finally:
+        await connection.close()
+
+
 async def leased(asked: Member, worker: ForeignWorker) -> str:
     """A job that a worker has, which has proven its key."""
     await worker.prove(await worker.register("TASK", **OURS))
@@ -157,3 +167,27 @@ async def test_whoever_else_reached_the_database_first_takes_nobody_for_gone(
         monkeypatch.setattr(here.cluster, "neighbours", asked)
         await here.prepare()
         assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
+
+
+async def test_a_clock_that_is_set_back_stops_no_sign_of_life(
+    tmp_path: Path, store: str, clock: FakeClock
+) -> None:
+    async with member(tmp_path, store, LIMITS, clock) as here:
+        await here.parts.sweep.once()
+        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
+        clock.advance(-3600)
+        await here.parts.sweep.once()
+        assert await is_seen(store)
+
+
+async def test_a_clock_that_is_set_back_makes_nobody_wait_for_the_silent(
+    tmp_path: Path, store: str, clock: FakeClock
+) -> None:
+    async with (
+        member(tmp_path, store, LIMITS, clock) as here,
+        foreign_worker(here.http, here.url) as worker,
+    ):
+        await worker.register("TASK")
+        clock.advance(-3600)
+        await sweep(clock, 31, here)
+        assert here.parts.seats.with_key(worker.pubkey) is None
