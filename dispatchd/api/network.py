@@ -58,10 +58,7 @@ class Crowd:
 
     def update(self, workers: list[dict[str, object]]) -> None:
         """The workers as they are now; watchers are told where that is news."""
-        texts = {
-            str(worker["provider_pubkey"]): msgspec.json.encode(worker)
-            for worker in workers[:_WORKERS_MAX]
-        }
+        texts = {str(worker["provider_pubkey"]): msgspec.json.encode(worker) for worker in workers}
         if texts == {key: text for key, (text, _) in self._shown.items()}:
             return
         self._recent.crowd_changed()
@@ -182,7 +179,7 @@ class NetworkRoutes:
             now = self._clock.now()
             frame = self._frame
             if frame is None or passed(frame.at, now, _FRAME_SECONDS):
-                workers, numbers = await self._overview.glance()
+                workers, numbers = await self._overview.glance(_WORKERS_MAX)
                 self._crowd.update([worker_shown(each) for each in workers])
                 frame = Frame(self._recent.version, now, numbers, {})
                 self._frame = frame
