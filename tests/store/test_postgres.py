@@ -246,6 +246,33 @@ async def test_neighbours_tell_only_what_has_changed(trio: Trio) -> None:
     assert (await news(newer))[1] == Changes((bob,), whole=True)
 
 
+async def test_the_dead_are_forgotten_after_a_day(trio: Trio, url: str) -> None:
+    one, two, three = (store.cluster for store in trio)
+    assert one is not None
+    assert two is not None
+    assert three is not None
+    ann, bob = sitting("01" * 32), sitting("02" * 32)
+    await one.announce("http://a:1", Changes((ann, bob), whole=True))
+    await two.announce("http://b:1", Changes((ann,), whole=True))
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    try:
+        for key, hours in ((FIRST, 25), (SECOND, 23)):
+            sql = "UPDATE coordinators SET seen_at = now() - $2 * interval '1 h'"
+            sql += " WHERE coordinator_key = $1"
+            await connection.execute(sql, key, hours)
+        await three.announce("http://c:1", Changes(whole=True))
+        left = await connection.fetch("SELECT DISTINCT coordinator_key FROM sittings")
+        assert [row[0] for row in left] == [SECOND]
+    finally:
+        await connection.close()
+    await trio[0].jobs.check()  # it was asleep
+    with pytest.raises(StoreUnavailable, match="not known"):
+        await one.announce("http://a:1", Changes((ann,)))
+    await one.announce("http://a:1", Changes((ann, bob), whole=True))
+    (found,) = (each for each in await two.neighbours({}, 30) if each.coordinator_key == FIRST)
+    assert set(found.changes.came) == {ann, bob}
+
+
 async def test_a_newer_database_is_refused(url: str) -> None:
     async with open_postgres(url, FIRST) as store:
         connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
