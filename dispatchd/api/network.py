@@ -1,6 +1,6 @@
 """The network at a glance: now, the last minutes, the workers and the latest jobs; live as well.
 
-Watchers share what is made for them: a new frame is made every `_FRAME_MILLIS` at the most, and
+Watchers share what is made for them: a new frame is made every `_FRAME_SECONDS` at the most, and
 printed once for all who have seen the same before. A slow watcher gets the newest state, never a
 backlog.
 """
@@ -24,13 +24,13 @@ from dispatchd.coordinator.coordinator import Coordinator
 from dispatchd.coordinator.life import Life, Step
 from dispatchd.coordinator.overview import Numbers
 from dispatchd.coordinator.recent import Recent
-from dispatchd.core.clock import Clock, iso
+from dispatchd.core.clock import Clock, iso, passed
 from dispatchd.core.errors import StoreUnavailable
 from dispatchd.core.job import Millis
 from dispatchd.core.neighbour import NETWORK
 from dispatchd.core.network import Network
 
-_FRAME_MILLIS: Millis = 250
+_FRAME_SECONDS = 0.25
 _QUIET_SECONDS = 15.0
 _JOBS_MAX = 50
 _WORKERS_MAX = 200
@@ -58,10 +58,7 @@ class Crowd:
 
     def update(self, workers: list[dict[str, object]]) -> None:
         """The workers as they are now; watchers are told where that is news."""
-        texts = {
-            str(worker["provider_pubkey"]): msgspec.json.encode(worker)
-            for worker in workers[:_WORKERS_MAX]
-        }
+        texts = {str(worker["provider_pubkey"]): msgspec.json.encode(worker) for worker in workers}
         if texts == {key: text for key, (text, _) in self._shown.items()}:
             return
         self._recent.crowd_changed()
@@ -172,17 +169,17 @@ class NetworkRoutes:
                 if not await self._clock.wait(happened, _QUIET_SECONDS):
                     yield KEEP_ALIVE
                     continue
-                left = frame.at + _FRAME_MILLIS - self._clock.now()
-                if left > 0 and not self._overview.ending:
-                    await self._clock.sleep(left / 1000)
+                left = _FRAME_SECONDS - (self._clock.now() - frame.at) / 1000
+                if 0 < left <= _FRAME_SECONDS and not self._overview.ending:
+                    await self._clock.sleep(left)
 
     async def _look(self) -> Frame:
         """The frame that everybody sees who looks now."""
         async with self._looking:
             now = self._clock.now()
             frame = self._frame
-            if frame is None or now >= frame.at + _FRAME_MILLIS:
-                workers, numbers = await self._overview.glance()
+            if frame is None or passed(frame.at, now, _FRAME_SECONDS):
+                workers, numbers = await self._overview.glance(_WORKERS_MAX)
                 self._crowd.update([worker_shown(each) for each in workers])
                 frame = Frame(self._recent.version, now, numbers, {})
                 self._frame = frame

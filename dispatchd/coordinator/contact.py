@@ -13,15 +13,17 @@ class Contact:
         self._break = millis(break_seconds)
         self._since = self._last = clock.now()
         self._away = 0
+        self.breaks = 0
+        """How many breaks have ended."""
 
-    def made(self) -> bool:
-        """The store has just answered; whether that ends a break."""
+    def made(self) -> None:
+        """The store has just answered, which may end a break."""
         now = self._clock.now()
         away, self._last = now - self._last, now
-        if away < self._break:
-            return False
-        self._since, self._away = now, away
-        return True
+        self._since = min(self._since, now)  # the clock may have been set back
+        if away >= self._break:
+            self._since, self._away = now, away
+            self.breaks += 1
 
     def away(self, seconds: float) -> float:
         """For how many seconds it was lost, where that is less than `seconds` ago; else 0."""

@@ -13,9 +13,9 @@ from dispatchd.coordinator.neighbours import Neighbours
 from dispatchd.coordinator.recent import Recent
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.series import Counts, Series
-from dispatchd.core.clock import Clock
+from dispatchd.core.clock import Clock, passed
 from dispatchd.core.errors import StoreUnavailable
-from dispatchd.core.job import Millis, millis
+from dispatchd.core.job import Millis
 
 _BETWEEN_LOOKS_SECONDS = 0.5
 _JOBS_AT_ONCE = 50
@@ -89,7 +89,7 @@ class Elsewhere:
         """Learns what has happened, unless that was just done; raises `StoreUnavailable`."""
         async with self._looking:
             now = self._clock.now()
-            if now - self._looked_at < millis(_BETWEEN_LOOKS_SECONDS):
+            if not passed(self._looked_at, now, _BETWEEN_LOOKS_SECONDS):
                 return
             self._looked_at = now
             await self._look_at_counts()

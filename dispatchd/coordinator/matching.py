@@ -16,7 +16,7 @@ from msgspec import Struct
 from dispatchd.coordinator.bench import Bench
 from dispatchd.coordinator.seats import Offer, Seat, Seats
 from dispatchd.coordinator.underway import Underway
-from dispatchd.core.clock import Clock
+from dispatchd.core.clock import Clock, passed
 from dispatchd.core.errors import LeaseLost, StoreUnavailable, TooMany
 from dispatchd.core.job import Assignment, Grant, Job, JobType, Lane, Lease, Millis, millis
 from dispatchd.core.joblog import about
@@ -211,7 +211,7 @@ class Matching:
         while True:
             await self._clock.wait(self._ring, _INSURANCE_SECONDS)
             self._ring.clear()
-            if self._clock.now() - self._looked_at >= millis(_INSURANCE_SECONDS):
+            if passed(self._looked_at, self._clock.now(), _INSURANCE_SECONDS):
                 await self._look_at_store()
             async with self._looking:
                 if not self.stopping:
@@ -225,7 +225,7 @@ class Matching:
     async def look(self) -> None:
         """Another coordinator has changed what waits; raises `StoreUnavailable`."""
         now = self._clock.now()
-        if now - self._counted_at >= millis(_COUNT_SECONDS):
+        if passed(self._counted_at, now, _COUNT_SECONDS):
             self._counted_at = now
             self._queued = await self._store.count_waiting()
         self._changed.update(await self._store.waiting_lanes())

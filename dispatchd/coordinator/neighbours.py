@@ -20,7 +20,7 @@ from dispatchd.coordinator.seats import Seat, Seats
 from dispatchd.coordinator.series import Counts
 from dispatchd.coordinator.users import Users
 from dispatchd.core.chain import Bundle
-from dispatchd.core.clock import Clock
+from dispatchd.core.clock import Clock, passed
 from dispatchd.core.errors import NotFound, StoreUnavailable
 from dispatchd.core.job import ENDED, LEASED, Job, Lease, Millis, millis
 from dispatchd.core.keys import KeyPair, signature_holds
@@ -140,13 +140,14 @@ class Neighbours:
                 self._ring.clear()
                 rung, self._rung = self._rung, set()
                 now = self._clock.now()
-                if now - self._looked_at >= millis(_INSURANCE_SECONDS):
+                if passed(self._looked_at, now, _INSURANCE_SECONDS):
                     rung, self._looked_at = self._missed(), now
                 try:
                     await self._look(rung, url)
                 except StoreUnavailable as error:
                     log.warning("cannot look at what other coordinators do: %s", error)
                     self._rung |= rung
+                    self._ring.set()
                     await self._clock.sleep(_RETRY_SECONDS)
                 await self._clock.sleep(_BETWEEN_LOOKS_SECONDS)
         finally:
@@ -155,12 +156,12 @@ class Neighbours:
 
     def _seconds_to_look(self) -> float:
         due = self._looked_at + millis(_INSURANCE_SECONDS)
-        left = max(0, due - self._clock.now()) / 1000
+        left = min(max(0, due - self._clock.now()) / 1000, _INSURANCE_SECONDS)
         return min(_HELD_SECONDS, left) if self._held_may_be_gone else left
 
     def _missed(self) -> set[Bell]:
         """Bells that may have rung unheard; users are many and change seldom."""
-        overdue = self._clock.now() - self._trust_at >= millis(_TRUST_INSURANCE_SECONDS)
+        overdue = passed(self._trust_at, self._clock.now(), _TRUST_INSURANCE_SECONDS)
         return set(Bell) if overdue else {Bell.JOBS, Bell.PEOPLE}
 
     async def withdraw(self) -> None:
@@ -238,11 +239,11 @@ class Neighbours:
         if Bell.JOBS in rung:
             self._held_may_be_gone = True
             await self._matching.look()
-        if self._held_may_be_gone and now - self._held_at >= millis(_HELD_SECONDS):
+        if self._held_may_be_gone and passed(self._held_at, now, _HELD_SECONDS):
             self._held_at, self._held_may_be_gone = now, False
             await self._look_at_held()
         await self._look_at_watched()
-        due = now - self._met_at >= millis(_ANNOUNCE_SECONDS)
+        due = passed(self._met_at, now, _ANNOUNCE_SECONDS)
         if not self._withdrawn and (self._seats.version != self._announced or due):
             version = self._seats.version
             sittings = {each.key: each for each in self._seats.sittings}
@@ -259,9 +260,11 @@ class Neighbours:
     async def _living(self) -> list[Neighbour]:
         """The others that live; they need not have said so while this one was cut off itself."""
         known = {other.coordinator_key: other.version for other in self._others.values()}
+        breaks = self._contact.breaks
         silent_seconds = _GONE_SECONDS + self._contact.away(_GONE_SECONDS)
         found = await self.cluster.neighbours(known, silent_seconds)
-        return await self._living() if self._contact.made() else found
+        self._contact.made()
+        return found if self._contact.breaks == breaks else await self._living()
 
     async def _look_around(self) -> None:
         """Learns who sits elsewhere."""
@@ -285,9 +288,14 @@ class Neighbours:
         """Learns which keys users have, and whom they trust by now."""
         self._trust_at = self._clock.now()
         await self._users.prepare()
-        here = {seat.key: seat for seat in self._seats}
+        here = {seat.key: (seat, frozenset(seat.users)) for seat in self._seats}
         for key, users in (await self.cluster.users_of_all(list(here))).items():
-            seat = here[key]
+            seat, known = here[key]
+            if self._seats.with_key(key) is not seat:
+                continue
+            if seat.users != known:  # it was read before that
+                self._heard(Bell.TRUST)
+                continue
             for user_id in users - seat.users:
                 self._proofs.trusted(seat, user_id)
             for user_id in seat.users - users:

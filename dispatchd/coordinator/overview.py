@@ -4,6 +4,7 @@ import asyncio
 import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from msgspec import Struct
 
@@ -75,16 +76,12 @@ class Overview:
     async def known_workers(self, after: str, limit: int) -> list[KnownWorker]:
         """Workers that are connected or have a record: those after a key, in the keys' order."""
         stored = await self._records.known(after, limit)
-        others = self._seats.others
-        online = {*(seat.key for seat in self._seats), *others}
-        keys = heapq.nsmallest(limit, stored.keys() | {key for key in online if key > after})
+        online = {key for key in self._seats.online if key > after}
+        keys = heapq.nsmallest(limit, stored.keys() | online)
         new = await self._records.standings([key for key in keys if key not in stored])
         leases = await self._leases()
         return [
-            self._known(
-                key, self._seats.with_key(key) or others.get(key), (stored | new)[key], leases
-            )
-            for key in keys
+            self._known(key, self._seats.place_of(key), (stored | new)[key], leases) for key in keys
         ]
 
     async def explain(self, job: Job) -> list[Exclusion]:
@@ -104,10 +101,10 @@ class Overview:
         life = self.recent.life(job_id)
         return [] if life is None else life.steps
 
-    async def glance(self) -> tuple[list[KnownWorker], Numbers]:
-        """The connected workers, and how much goes on."""
+    async def glance(self, workers_max: int) -> tuple[list[KnownWorker], Numbers]:
+        """The connected workers, so many at the most, and how much goes on."""
         leases = await self._leases()
-        workers, now = await self._workers(leases), self._clock.now()
+        workers, now = await self._workers(leases, workers_max), self._clock.now()
         completed, failed = (0, 0) if self._elsewhere is None else self._elsewhere.totals
         running = sum(sum(jobs.values()) for jobs in leases.values())
         numbers = Numbers(
@@ -171,10 +168,10 @@ class Overview:
     async def _leases(self) -> Leases:
         return {} if self._elsewhere is None else await self._elsewhere.leases()
 
-    async def _workers(self, leases: Leases) -> list[KnownWorker]:
-        places: list[Seat | Sitting] = [*self._seats, *self._seats.others.values()]
-        standings = await self._records.standings([place.key for place in places])
-        return [self._known(place.key, place, standings[place.key], leases) for place in places]
+    async def _workers(self, leases: Leases, most: int | None = None) -> list[KnownWorker]:
+        places = {key: self._seats.place_of(key) for key in islice(self._seats.online, most)}
+        standings = await self._records.standings(list(places))
+        return [self._known(key, place, standings[key], leases) for key, place in places.items()]
 
     def _known(
         self, key: str, place: Seat | Sitting | None, standing: Standing, leases: Leases

@@ -290,10 +290,14 @@ class Seats:
             )
 
     @property
-    def others(self) -> dict[str, Sitting]:
-        """The workers that sit at other coordinators and not here, each where it sits now."""
-        places = self.elsewhere.places.items()
-        return {key: each for key, each in places if key not in self._by_key}
+    def online(self) -> Iterator[str]:
+        """The keys of all workers that are connected, those that sit here first."""
+        yield from self._by_key
+        yield from (key for key in self.elsewhere.keys if key not in self._by_key)
+
+    def place_of(self, worker_key: str) -> Seat | Sitting | None:
+        """Where a worker sits now, here or at another coordinator."""
+        return self._by_key.get(worker_key) or self.elsewhere.place_of(worker_key)
 
     def holder_proven(self, job: Job) -> bool:
         """Whether the worker that a job is leased to is known to hold its key, wherever it sits."""

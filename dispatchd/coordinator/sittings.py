@@ -54,13 +54,10 @@ class Sittings:
         """The workers' public keys."""
         return self._by_worker.keys()
 
-    @property
-    def places(self) -> dict[str, Sitting]:
-        """Each worker where it sits now: where it has proven its key, or where it came last."""
-        return {
-            key: max(there.values(), key=lambda each: (each.proven, each.since))
-            for key, there in self._by_worker.items()
-        }
+    def place_of(self, worker_key: str) -> Sitting | None:
+        """A worker where it sits now: where it has proven its key, or where it came last."""
+        there = self.with_key(worker_key).values()
+        return max(there, key=lambda each: (each.proven, each.since), default=None)
 
     def with_key(self, worker_key: str) -> dict[str, Sitting]:
         """Where a worker sits, by coordinator."""

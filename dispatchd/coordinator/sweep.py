@@ -8,7 +8,7 @@ from dispatchd.coordinator.contact import Contact
 from dispatchd.coordinator.matching import Matching
 from dispatchd.coordinator.seats import Seats
 from dispatchd.coordinator.work import Work
-from dispatchd.core.clock import Clock
+from dispatchd.core.clock import Clock, passed
 from dispatchd.core.errors import LeaseLost, NoTrustedWorker, StoreUnavailable
 from dispatchd.core.job import Job, Lane, Lease, Millis, millis
 from dispatchd.core.limits import Limits
@@ -77,6 +77,7 @@ class Sweep:
 
     async def _dismiss_silent(self, now: Millis) -> None:
         for seat in self._seats:
+            seat.heard_at = min(seat.heard_at, now)  # the clock may have been set back
             if now - seat.heard_at >= millis(self._limits.lease_seconds):
                 log.info("worker %s has been silent for too long", seat.key[:8])
                 await self._admission.leave(seat)
@@ -88,7 +89,7 @@ class Sweep:
                 self._matching.review(seat)
 
     async def _renew(self, now: Millis) -> None:
-        if now - self._renewed_at < millis(self._limits.renew_seconds):
+        if not passed(self._renewed_at, now, self._limits.renew_seconds):
             return
         await self._jobs.check()
         lease_millis = millis(self._limits.lease_seconds)

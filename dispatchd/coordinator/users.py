@@ -26,13 +26,18 @@ class Users:
         )
         self._digests: dict[str, bytes] = {}
         self._owners: dict[bytes, str] = {}
+        self._made = 0
 
     def __len__(self) -> int:
         return len(self._digests)
 
     async def prepare(self) -> None:
         """Looks at who has a key, before anybody can ask."""
-        self._digests = await self._store.all()
+        made = -1
+        while made != self._made:  # a key that was made meanwhile may not be among them
+            made = self._made
+            found = await self._store.all()
+        self._digests = found
         self._owners = {digest: user_id for user_id, digest in self._digests.items()}
 
     def protected(self, user_id: str) -> bool:
@@ -63,7 +68,8 @@ class Users:
         if not await self._store.put_key(user_id, digest, former, self._clock.now(), counted):
             raise Conflict("The user has been given another API key at this moment")
         if former is not None:
-            del self._owners[former]
+            self._owners.pop(former, None)
+        self._made += 1
         self._digests[user_id] = digest
         self._owners[digest] = user_id
         return key

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
-from dispatchd.core.job import Millis
+from dispatchd.core.job import Millis, millis
 
 
 class Clock(Protocol):
@@ -46,6 +46,11 @@ class SystemClock:
         except TimeoutError:
             return event.is_set()
         return True
+
+
+def passed(since: Millis, now: Millis, seconds: float) -> bool:
+    """Whether so long has passed since a moment; so it counts where the clock has been set back."""
+    return not since <= now < since + millis(seconds)
 
 
 def iso(moment: Millis) -> str:

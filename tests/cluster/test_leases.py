@@ -1,7 +1,7 @@
 """What coordinators believe of one another after the shared database was away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from dispatchd.core.limits import Limits
+from dispatchd.core.neighbour import Neighbour
 from tests.support.alive import beat
 from tests.support.clock import FakeClock
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
@@ -52,6 +53,16 @@ async def executed(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def is_seen(url: str) -> bool:
+    """Whether some coordinator has lately said that it lives."""
+    connection = await asyncpg.connect(url)
+    try:
+        sql = "SELECT max(seen_at) > clock_timestamp() - interval '30 seconds' FROM coordinators"
+        return bool(await connection.fetchval(sql))
     finally:
         await connection.close()
 
@@ -123,3 +134,60 @@ async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_sa
             clocks[0].advance(5)
         await here.prepare()
         assert not list(first.parts.seats.elsewhere)
+
+
+async def test_whoever_else_reached_the_database_first_takes_nobody_for_gone(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep gets an answer while it is asked who lives."""
+    folders, clocks = [tmp_path / name for name in "ab"], (FakeClock(), FakeClock())
+    for folder in folders:
+        folder.mkdir()
+    async with (
+        member(folders[0], store, LIMITS, clocks[0]) as first,
+        member(folders[1], store, LIMITS, clocks[1]) as second,
+        foreign_worker(second.http, second.url) as worker,
+    ):
+        await worker.register("TASK")
+        here = first.parts.neighbours
+        assert here is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not first.parts.seats.elsewhere:
+                clocks[1].advance(0.1)  # it announces the worker now
+                await here.prepare()
+        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
+        clocks[0].advance(60)
+        ask = here.cluster.neighbours
+
+        async def asked(known: Mapping[str, int], silent_seconds: float) -> list[Neighbour]:
+            found = await ask(known, silent_seconds)
+            await first.parts.sweep.once()
+            return found
+
+        monkeypatch.setattr(here.cluster, "neighbours", asked)
+        await here.prepare()
+        assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
+
+
+async def test_a_clock_that_is_set_back_stops_no_sign_of_life(
+    tmp_path: Path, store: str, clock: FakeClock
+) -> None:
+    async with member(tmp_path, store, LIMITS, clock) as here:
+        await here.parts.sweep.once()
+        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
+        clock.advance(-3600)
+        await here.parts.sweep.once()
+        assert await is_seen(store)
+
+
+async def test_a_clock_that_is_set_back_makes_nobody_wait_for_the_silent(
+    tmp_path: Path, store: str, clock: FakeClock
+) -> None:
+    async with (
+        member(tmp_path, store, LIMITS, clock) as here,
+        foreign_worker(here.http, here.url) as worker,
+    ):
+        await worker.register("TASK")
+        clock.advance(-3600)
+        await sweep(clock, 31, here)
+        assert here.parts.seats.with_key(worker.pubkey) is None

@@ -68,7 +68,8 @@ def test_indexes_agree_with_the_lists(steps: list[tuple[str, Changes | None]]) -
         assert sorted(map(repr, elsewhere)) == sorted(repr(each) for _, each in everybody)
         assert len(elsewhere) == len(everybody)
         assert elsewhere.keys == {each.key for _, each in everybody}
-        for key, each in elsewhere.places.items():
+        for key, each in ((key, elsewhere.place_of(key)) for key in elsewhere.keys):
+            assert each is not None
             others = [(one.proven, one.since) for _, one in everybody if one.key == key]
             assert (each.proven, each.since) == max(others)
         for key in WORKERS:

@@ -116,6 +116,15 @@ async def test_a_glance_counts_what_was_and_is(node: Node) -> None:
         assert bucket["completed"]["TASK"]["p50"] == pytest.approx(0.5, rel=0.1)
 
 
+async def test_a_clock_that_is_set_back_stops_no_glance(node: Node) -> None:
+    before = await glance(node)
+    node.clock.advance(-3600)
+    async with worker_of(node):
+        _, found = await get(node, "/v1/network")
+    assert found["now"]["workers_online"] == 1
+    assert found["timestamp"] < before["timestamp"]
+
+
 async def test_numbers_of_long_ago_are_forgotten(node: Node) -> None:
     async with worker_of(node) as worker:
         await done(node, worker)

@@ -180,6 +180,31 @@ async def test_a_bell_rings_elsewhere_once_for_a_group(trio: Trio) -> None:
     assert 1 <= rung.count(Bell.JOBS) <= 5  # a group is what came while another was stored
 
 
+async def test_a_sign_of_life_rings_no_bell(trio: Trio) -> None:
+    first, second, _ = trio
+    assert first.cluster is not None
+    assert second.cluster is not None
+    await first.cluster.announce("http://a:1", Changes(whole=True))
+    heard: asyncio.Queue[Bell] = asyncio.Queue()
+    listening = asyncio.create_task(second.cluster.listen(heard.put_nowait, FakeClock()))
+    try:
+        async with asyncio.timeout(20):
+            assert {await heard.get() for _ in Bell} == set(Bell)  # it has just begun to hear
+            await first.users.put_key("ann", bytes(32), None, 1)
+            while await heard.get() is not Bell.TRUST:
+                pass  # what was rung before
+            await first.jobs.check()
+            await first.cluster.announce("http://a:1", Changes())
+            await first.users.put_key("bob", bytes(31) + b"1", None, 1)
+            assert await heard.get() is Bell.TRUST
+            await first.cluster.withdraw()
+            assert await heard.get() is Bell.PEOPLE
+            await first.jobs.check()
+            assert await heard.get() is Bell.PEOPLE
+    finally:
+        listening.cancel()
+
+
 def sitting(worker_key: str, since: int = 1) -> Sitting:
     slots = (Slots(frozenset({JobType.TASK}), 1),)
     card = WorkerCard(
@@ -219,6 +244,33 @@ async def test_neighbours_tell_only_what_has_changed(trio: Trio) -> None:
     }
     await mine.announce("http://a:1", Changes((bob,), whole=True))  # another process of the same
     assert (await news(newer))[1] == Changes((bob,), whole=True)
+
+
+async def test_the_dead_are_forgotten_after_a_day(trio: Trio, url: str) -> None:
+    one, two, three = (store.cluster for store in trio)
+    assert one is not None
+    assert two is not None
+    assert three is not None
+    ann, bob = sitting("01" * 32), sitting("02" * 32)
+    await one.announce("http://a:1", Changes((ann, bob), whole=True))
+    await two.announce("http://b:1", Changes((ann,), whole=True))
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    try:
+        for key, hours in ((FIRST, 25), (SECOND, 23)):
+            sql = "UPDATE coordinators SET seen_at = now() - $2 * interval '1 h'"
+            sql += " WHERE coordinator_key = $1"
+            await connection.execute(sql, key, hours)
+        await three.announce("http://c:1", Changes(whole=True))
+        left = await connection.fetch("SELECT DISTINCT coordinator_key FROM sittings")
+        assert [row[0] for row in left] == [SECOND]
+    finally:
+        await connection.close()
+    await trio[0].jobs.check()  # it was asleep
+    with pytest.raises(StoreUnavailable, match="not known"):
+        await one.announce("http://a:1", Changes((ann,)))
+    await one.announce("http://a:1", Changes((ann, bob), whole=True))
+    (found,) = (each for each in await two.neighbours({}, 30) if each.coordinator_key == FIRST)
+    assert set(found.changes.came) == {ann, bob}
 
 
 async def test_a_newer_database_is_refused(url: str) -> None:

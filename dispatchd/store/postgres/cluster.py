@@ -31,6 +31,10 @@ SEEN = f"""
 _ANNOUNCE = f"""
     INSERT INTO coordinators (coordinator_key, seen_at, url) VALUES ({_ME}, clock_timestamp(), ?)
     ON CONFLICT (coordinator_key) DO UPDATE SET seen_at = clock_timestamp(), url = excluded.url
+    RETURNING version
+"""
+_FORGET_DEAD = """
+    DELETE FROM coordinators WHERE seen_at < clock_timestamp() - interval '1 day'
 """
 _NEXT_VERSION = f"""
     UPDATE coordinators
@@ -120,22 +124,31 @@ class PostgresCluster:
         return listener
 
     async def announce(self, url: str, changes: Changes) -> None:
-        """Says where this coordinator is, what is new in who sits there, and that it lives."""
+        """Says where this coordinator is, what is new in who sits there, and that it lives.
+
+        Those that have been dead for a day are forgotten. Where that has become of this one, it
+        must say again who sits there; raises `StoreUnavailable` until then.
+        """
         sittings = {each.key: _text(each) for each in changes.came}
         rows = [*sittings.items(), *((key, None) for key in changes.gone)]
 
-        def write(db: Database) -> None:
-            db.execute(_ANNOUNCE, (url,))
+        def write(db: Database) -> bool:
+            (former,) = db.execute(_ANNOUNCE, (url,)).fetchone()
+            if not former and not changes.whole:
+                return False
             if not rows and not changes.whole:
-                return
+                return True
             next_version = _BEGIN_WHOLE if changes.whole else _NEXT_VERSION
             version, whole_since = db.execute(next_version).fetchone()
             if changes.whole:
                 db.execute(_LEAVE_ALL)
+                db.execute(_FORGET_DEAD)
             db.execute_rows(_SIT, _SITTING_TYPES, [(key, version, text) for key, text in rows])
             db.execute(_FORGET_GONE, (whole_since,))
+            return True
 
-        await self._write(write)
+        if not await self._write(write):
+            raise StoreUnavailable("Who sits at this coordinator is not known there any more.")
 
     async def withdraw(self) -> None:
         """Says that it stops: others may take over what this coordinator was doing."""

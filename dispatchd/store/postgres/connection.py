@@ -24,10 +24,16 @@ _NO_ADDRESS = (
     "--store is no address such as postgresql://USER:PASSWORD@HOST:5432/NAME; in a password, signs"
     " like / and # are written %2F and %23."
 )
-# By notices triggers say which bells to ring.
+# By notices triggers say which bells to ring. Of a machine that is cut off, or has lost its power,
+# the server would else keep the sessions, with all that they have locked, for more than two hours.
 _SPEAK_FOR = """
     SELECT set_config('dispatchd.coordinator', $1, false),
-        set_config('client_min_messages', 'notice', false)
+        set_config('client_min_messages', 'notice', false),
+        set_config('tcp_keepalives_idle', '10', false),
+        set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '3', false),
+        set_config('tcp_user_timeout', '25000', false),
+        set_config('idle_in_transaction_session_timeout', '20000', false)
 """
 _LOCK_WAIT = "SET lock_timeout = '3s'"
 _NO_WAIT = "RESET lock_timeout"

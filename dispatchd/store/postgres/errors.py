@@ -10,6 +10,7 @@ from dispatchd.core.errors import StoreUnavailable
 # By the first two characters of SQLSTATE: connection, resources, operator, system.
 _TROUBLE = ("08", "53", "57", "58")
 _READ_ONLY = "25006"
+_LEFT_OPEN = "25P03"  # this process stood still amid a transaction, which the server has ended
 _SPOILT = "25P02"
 _CONTENDED = frozenset({"40001", "40P01"})
 
@@ -33,7 +34,7 @@ def our_errors() -> Iterator[None]:
             raise Spoilt(sentence(error)) from error
         if state in _CONTENDED:
             raise Contended(sentence(error)) from error
-        if state.startswith(_TROUBLE) or state == _READ_ONLY:
+        if state.startswith(_TROUBLE) or state in {_READ_ONLY, _LEFT_OPEN}:
             raise StoreUnavailable(sentence(error)) from error
         raise
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:

@@ -5,6 +5,7 @@
 DROP TRIGGER sittings_change ON coordinators;
 DROP TRIGGER pairings_change ON pairings;
 DROP TRIGGER users_change ON users;
+DROP TRIGGER coordinators_come ON coordinators;
 DELETE FROM coordinators;
 
 ALTER TABLE coordinators
@@ -25,6 +26,10 @@ CREATE TABLE sittings (
 
 CREATE INDEX sittings_by_version ON sittings (coordinator_key, version);
 
+-- For each row: for a statement a trigger fires also where it has inserted nothing, as those do that
+-- say that a coordinator lives.
+CREATE TRIGGER coordinators_come AFTER INSERT OR DELETE ON coordinators FOR EACH ROW
+EXECUTE FUNCTION ring('dispatchd_people');
 CREATE TRIGGER coordinators_change AFTER UPDATE OF version, url ON coordinators FOR EACH ROW
 WHEN (old.version <> new.version OR old.url <> new.url)
 EXECUTE FUNCTION ring('dispatchd_people');
