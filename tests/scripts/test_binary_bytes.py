@@ -14,8 +14,10 @@ from io import BytesIO
 from scripts.binary.same_bytes import marshal_alike
 if sys.argv[1] == "alike":
     marshal_alike()
-text = "def f(a, unusual_name):\\n    return a.unusual_name + 'text of ours'"
+text = "def f(a, unusual_name):\\n    return a.unusual_name + 'text of ours' + '}'"
 code = compile(text, "x.py", "exec")
+if sys.argv[2] == "held":
+    sys.intern("}")
 held = [code.co_consts[0].co_consts, code.co_consts[0].co_names] if sys.argv[2] == "held" else None
 file = BytesIO()
 marshal.dump(code, file)
