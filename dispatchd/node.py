@@ -120,12 +120,11 @@ async def _branch(
         here = await _prepared(store, network, config.limits, clock, shop, journal, relay)
         sells = None if shop is None else store.payments
         metrics.show(Scene(name, here.seats, here.matching), sells)
-        parts, places = here.running, list[Part]()
+        source, places = None, list[Part]()
         if crew is not None:
             source = SeatedWorker(
                 here.admission, here.work, lambda: crew.card, clock, config.limits
             )
-            parts.append(source.run)
             places.append(partial(crew.work, source, clock))
         market = Market() if shop is None else shop.market
         edge = Edge(
@@ -142,12 +141,24 @@ async def _branch(
             Instruments(metrics.text) if crew is None else Instruments(metrics.text, crew.states),
         )
         async with (
+            _seated(source),
             edge.listening(config.host, network.port) as port,
-            together([*parts, *_among_others(here, network, config.host, port)]),
+            together([*here.running, *_among_others(here, network, config.host, port)]),
             together(places),  # ends first: nobody may claim a job for a seat that has been left
         ):
             notice = None if shop is None else shop.notice
             yield Branch(Served(network, port, here.chain.coordinator_key, notice), here, edge)
+
+
+@asynccontextmanager
+async def _seated(source: SeatedWorker | None) -> AsyncIterator[None]:
+    """The own worker's seat, for which PRIVATE jobs are taken from the first answer on."""
+    if source is None:
+        yield
+        return
+    async with together([source.run]):
+        await source.tried()
+        yield
 
 
 def _among_others(here: Coordination, network: NetworkConfig, host: str, port: int) -> list[Part]:

@@ -74,7 +74,7 @@ else:
         """Removes what dead processes of this user's have left of `dispatchd` there."""
         for folder in temporary.glob("_MEI*"):
             named = _FOLDER.fullmatch(folder.name)
-            if named and not _alive(int(named["parent"], 16)):
+            if named and not _unpacks_still(int(named["parent"], 16)):
                 with contextlib.suppress(OSError):  # somebody else's, in use, or gone by now
                     _remove_if_stale(folder)
 
@@ -87,6 +87,10 @@ else:
             shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(lock)
+
+    def _unpacks_still(process: int) -> bool:
+        # This one's parent is done. In a container it often has a dead one's number, such as 1.
+        return process != os.getppid() and _alive(process)
 
     def _alive(process: int) -> bool:
         try:

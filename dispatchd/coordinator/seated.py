@@ -40,18 +40,24 @@ class SeatedWorker:
         self._clock = clock
         self._beat_seconds = limits.renew_seconds
         self._said = False
+        self._tried = asyncio.Event()
         self._seat: asyncio.Future[Seat] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         """Holds the seat for as long as this runs."""
         seat = await self._take_seat()
         self._seat.set_result(seat)
+        self._tried.set()
         try:
             while True:
                 await self._clock.sleep(self._beat_seconds)
                 self._work.heard(seat)
         finally:
             await self._admission.leave(seat)
+
+    async def tried(self) -> None:
+        """Returns once the seat is taken, or was refused for the first time."""
+        await self._tried.wait()
 
     async def _take_seat(self) -> Seat:
         while True:
@@ -61,9 +67,11 @@ class SeatedWorker:
                 if not self._said:
                     log.warning("the node's own worker does not work yet: %s; %s", error, _COPIED)
                 self._said = True
+                self._tried.set()
                 await self._clock.sleep(_KEY_RETRY_SECONDS)
             except StoreUnavailable as error:
                 log.warning("the node's own worker cannot start yet: %s", error)
+                self._tried.set()
                 await self._clock.sleep(_STORE_RETRY_SECONDS)
 
     async def claim(self, job_types: frozenset[JobType]) -> Assignment:

@@ -51,6 +51,11 @@ CHANGES: Mapping[str, Mapping[str, str]] = MappingProxyType(
                 'failed to open target file!\\n", toc_entry->name);\n        return -1;\n    }\n'
                 "    dispatchd_buffer(out_fp);\n"
             ),
+            "    fclose(out_fp);\n\n    return rc;": (
+                "    if (fclose(out_fp) != 0) { /* which writes what the buffer still holds */\n"
+                '        PYI_PERROR("fclose", "Failed to extract %s: failed to write it!\\n",'
+                " toc_entry->name);\n        rc = -1;\n    }\n\n    return rc;"
+            ),
         },
         "pyi_utils_posix.c": {
             "        signal(signum, signal_handler);": (

@@ -84,6 +84,16 @@ def test_what_is_not_certainly_ours_and_dead_stays(tmp_path: Path) -> None:
     assert (victim / "inside/library.so").is_file()
 
 
+def test_a_folder_is_cleared_though_its_dead_process_had_the_number_of_this_one_s_parent(
+    tmp_path: Path,
+) -> None:
+    stale, mine = (unpacked(tmp_path, os.getppid(), tail) for tail in ("before", "itself"))
+    (stale / "dispatchd.lock").touch()
+    occupy(mine)
+    clear_stale(tmp_path)
+    assert (stale.exists(), mine.is_dir()) == (False, True)
+
+
 def test_a_folder_is_never_found_unlocked(tmp_path: Path) -> None:
     folder = unpacked(tmp_path, ended_process())
     occupy(folder)

@@ -1,8 +1,10 @@
 """A start: the node answers before it has loaded what runs its models."""
 
 import asyncio
+import contextlib
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,15 @@ from dispatchd.config.parse import run_config
 from dispatchd.core.errors import Unusable
 from dispatchd.engine.catalog import DEFAULT_CLASSIFIER, DEFAULT_SUMMARIZER, ModelCard, find
 from dispatchd.node import Running, run_node
-from tests.e2e.client import TASK, Client
-from tests.support.process import dispatchd
+from tests.e2e.client import TASK, USER, Client
+from tests.support.process import dispatchd, free_port
 
 # What takes long to load and is of no use to a node that only answers.
 HEAVY = (
     *("numpy", "onnxruntime", "onnx", "tokenizers", "jinja2", "llguidance", "huggingface_hub"),
     *("asyncpg", "greenlet", "coincurve", "Crypto"),
 )
+_PAUSE_SECONDS, _TRIES = 0.001, 30_000
 TELLING = """
 import sys, click
 from dispatchd.cli import main
@@ -67,3 +70,34 @@ async def test_a_broken_model_of_tasks_ends_the_node(
     with pytest.raises(Unusable, match=str(broken)):
         await run_node(run_config(values.params), announced.append, lambda _: None, asyncio.Event())
     assert len(announced) == 1
+
+
+def test_a_private_job_for_the_own_worker_is_taken_with_the_first_connection(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    client = Client(f"http://127.0.0.1:{port}")
+    node = ("run", "--testnet", "--port", str(port))
+    with dispatchd(*node, home=tmp_path) as first:
+        first.url()
+        client.workers(1)
+        (worker,) = client.json("GET", "/v1/workers")[1]["workers"]
+        _, made = client.json("POST", "/v1/trust/create", {"user_id": USER})
+        claim = {
+            "pairing_code": made["pairing_code"],
+            "provider_pubkey": worker["provider_pubkey"],
+        }
+        assert client.json("POST", "/v1/trust/claim", claim)[0] == 200
+        assert first.stop() == 0
+    with dispatchd(*node, home=tmp_path) as second:
+        client.until(_committed_first(client), "completed")
+        assert second.stop() == 0
+
+
+def _committed_first(client: Client) -> str:
+    """Commits a PRIVATE job over the first connection that is accepted."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(ConnectionRefusedError):
+            return client.commit(TASK, privacy_class="PRIVATE")
+        time.sleep(_PAUSE_SECONDS)
+    raise AssertionError("nobody listens")
