@@ -64,9 +64,12 @@ check sum || fail "$file is not what SHA256SUMS says: do not run it"
 
 mkdir -p "$folder"
 chmod 755 "$file"
-mv "$file" "$folder/dispatchd"
-"$folder/dispatchd" --version >/dev/null ||
-  fail "$folder/dispatchd is there, but does not run here; on Linux it needs glibc 2.31 or newer"
+new=$folder/.dispatchd-$$
+trap 'rm -rf "$scratch" "$new"' EXIT
+mv "$file" "$new"
+"$new" --version >/dev/null ||
+  fail "$file does not run here, and is not installed; on Linux it needs glibc 2.31 or newer"
+mv -f "$new" "$folder/dispatchd"
 echo "$folder/dispatchd is there: dispatchd run --testnet starts a node"
 case :$PATH: in
   *:"$folder":*) ;;

@@ -135,11 +135,14 @@ def test_two_binaries_for_one_machine(tmp_path: Path, url: str, release: Path) -
 
 
 def test_a_binary_that_does_not_run_here(tmp_path: Path, url: str, release: Path) -> None:
+    assert install(tmp_path, url).returncode == 0
+    works = (tmp_path / ".local/bin/dispatchd").read_bytes()
     publish(release, LINUX, "#!/bin/sh\necho no such library >&2\nexit 127\n")
     done = install(tmp_path, url)
+    assert [each.read_bytes() for each in (tmp_path / ".local/bin").iterdir()] == [works]
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("no such library\n")
-    assert "does not run here; on Linux it needs glibc 2.31 or newer" in done.stderr
+    assert "does not run here, and is not installed; on Linux it needs glibc 2.31" in done.stderr
 
 
 @pytest.mark.parametrize(
