@@ -13,6 +13,7 @@ from yarl import URL
 
 from dispatchd.core.clock import Clock
 from dispatchd.core.errors import Unusable
+from dispatchd.core.job import Millis, millis
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ FRAME_BYTES_MAX = 16 * 1024 * 1024
 _PING_SECONDS = 30.0
 _PAUSES_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
 _DISPLACED_SECONDS = (60, 120, 240, 480, 900)
+_FORGOTTEN_SECONDS = 3600
 _WEBSOCKET = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -47,6 +49,7 @@ class Dialler:
         self._clock = clock
         self._failures = 0
         self._displaced = 0
+        self._displaced_at: Millis = 0
         self._give_way = False
 
     @property
@@ -63,7 +66,10 @@ class Dialler:
         self._failures = 0
 
     def displaced(self) -> None:
-        """Another process works under our key: the next pause is long, and longer each time."""
+        """Another process works under our key: the next pause is long, and longer each time.
+
+        An hour without that is enough for it to be short again.
+        """
         self._give_way = True
 
     async def pause(self, reason: str) -> None:
@@ -79,6 +85,10 @@ class Dialler:
     def _seconds(self) -> float:
         if self._give_way:
             self._give_way = False
+            now = self._clock.now()
+            if now - self._displaced_at > millis(_FORGOTTEN_SECONDS):
+                self._displaced = 0
+            self._displaced_at = now
             self._displaced += 1
             return _DISPLACED_SECONDS[min(self._displaced, len(_DISPLACED_SECONDS)) - 1]
         rounds = self._failures // len(self._urls)

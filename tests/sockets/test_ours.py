@@ -250,3 +250,7 @@ async def test_of_two_processes_with_one_key_the_displaced_one_stays_away_for_lo
         await gives_way(120, times=1)
         job_id = await node.commit(SUMMARIZE)
         assert (await node.until(job_id, "completed"))["status"] == "completed"
+        clocks[0].advance(7200)
+        await gives_way(120, times=2)
+        clocks[1].advance(7200)
+        await gives_way(60, times=3)  # the former times were so long ago that they do not count
