@@ -29,6 +29,7 @@ _OF_AN_INSTALLATION = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}
 
 LEFT_OUT = (
     "hf_xet",  # our downloads go through plain HTTP
+    "multiprocessing",  # nobody here starts such processes, and PyInstaller would load it each time
     "onnxruntime.quantization",
     "onnxruntime.tools",
     "onnxruntime.transformers",
