@@ -28,6 +28,7 @@ class Sealing:
         self._store = store
         self._key = key
         self._clock = clock
+        self._signing = asyncio.Lock()
 
     async def run(self) -> None:
         """Signs for as long as the node lives."""
@@ -38,8 +39,9 @@ class Sealing:
     async def catch_up(self) -> None:
         """Signs all that is there; what the store does not take is signed next time."""
         try:
-            while await self._once():
-                pass
+            async with self._signing:  # the last time, at the stop, may meet another
+                while await self._once():
+                    pass
         except StoreUnavailable as error:
             log.warning("the chain of receipts is signed later: %s", error)
 

@@ -1,10 +1,12 @@
 """What a coordinator has signed of its chain is found by the others, and leads to its root."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 
+from dispatchd.coordinator.sealing import Sealing
 from dispatchd.core.chain import sign_entry, sign_root
 from dispatchd.core.keys import KeyPair
 from dispatchd.core.merkle import root_by_path
@@ -12,6 +14,7 @@ from dispatchd.store import SealStore
 from dispatchd.store.postgres.store import open_postgres
 from dispatchd.store.sql.store import SqlStore
 from tests.store.test_conformance import DONE, leased
+from tests.support.clock import FakeClock
 from tests.support.postgres import Server
 
 SIGNER, OTHER = KeyPair.generate(), KeyPair.generate()
@@ -73,3 +76,13 @@ async def test_whatever_is_under_a_signed_root_has_a_path_to_it(pair: Pair) -> N
     assert await first.seals.sealed("job-90") is None
     assert await second.chain.place_of("job-90") is not None  # whose chain it is, is as before
     assert await second.chain.place_of("job-0") is None
+
+
+async def test_signing_at_stop_may_meet_the_signing_of_every_few_seconds(pair: Pair) -> None:
+    first, second = pair
+    assert first.seals is not None
+    assert second.seals is not None
+    await complete(first, 1, 2)
+    sealing = Sealing(first.seals, SIGNER, FakeClock())
+    await asyncio.gather(sealing.catch_up(), sealing.catch_up())
+    assert await second.seals.sealed("job-2") is not None
