@@ -114,8 +114,8 @@ class Market:
     async def worker(self, executor: Executor, places: int = 1) -> AsyncIterator[None]:
         """A worker of ours for TASK and LLM_INFER jobs."""
         executors = {JobType.TASK: executor, JobType.LLM_INFER: executor}
-        async with our_worker(self.node.url, executors, places=places):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while not len(self.node.parts.seats):
+        async with our_worker(self.node.url, executors, places=places) as key:
+            async with asyncio.timeout(PATIENCE_SECONDS):  # the former one may be leaving still
+                while self.node.parts.seats.with_key(key.public_hex) is None:
                     await asyncio.sleep(0.002)
             yield
