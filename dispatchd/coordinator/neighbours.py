@@ -141,7 +141,7 @@ class Neighbours:
                 rung, self._rung = self._rung, set()
                 now = self._clock.now()
                 if passed(self._looked_at, now, _INSURANCE_SECONDS):
-                    rung, self._looked_at = self._missed(), now
+                    rung, self._looked_at = rung | self._missed(), now
                 try:
                     await self._look(rung, url)
                 except StoreUnavailable as error:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from dispatchd.core.limits import Limits
-from dispatchd.core.neighbour import Neighbour
+from dispatchd.core.neighbour import Bell, Neighbour
 from tests.support.alive import beat
 from tests.support.clock import FakeClock
 from tests.support.cluster import PATIENCE_SECONDS, Member, member
@@ -19,6 +19,7 @@ from tests.support.postgres import Server
 
 LIMITS = Limits(task_run_seconds=600)
 Pair = tuple[Member, Member]
+Outage = tuple[Member, FakeClock, str]
 
 
 @pytest.fixture
@@ -107,10 +108,12 @@ async def test_what_nobody_renews_after_an_outage_is_tried_again(
         assert (await first.parts.coordinator.get(job_id)).faults == 1
 
 
-async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_say_so(
-    tmp_path: Path, store: str
-) -> None:
-    """The second's clock stands still, so that it says nothing."""
+@pytest.fixture
+async def away_for_a_minute(tmp_path: Path, store: str) -> AsyncIterator[Outage]:
+    """A coordinator after an outage, its clock, and who sits at another.
+
+    The other's clock stands still, so that it has said nothing since.
+    """
     folders, clocks = [tmp_path / name for name in "ab"], (FakeClock(), FakeClock())
     for folder in folders:
         folder.mkdir()
@@ -128,45 +131,59 @@ async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_sa
                 await here.prepare()
         await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
         clocks[0].advance(60)
-        for _ in range(6):
-            await here.prepare()
-            assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
-            clocks[0].advance(5)
+        yield first, clocks[0], worker.pubkey
+
+
+async def test_after_an_outage_the_others_are_not_gone_until_they_had_time_to_say_so(
+    away_for_a_minute: Outage,
+) -> None:
+    first, clock, worker = away_for_a_minute
+    here = first.parts.neighbours
+    assert here is not None
+    for _ in range(6):
         await here.prepare()
-        assert not list(first.parts.seats.elsewhere)
+        assert [each.key for each in first.parts.seats.elsewhere] == [worker]
+        clock.advance(5)
+    await here.prepare()
+    assert not list(first.parts.seats.elsewhere)
 
 
 async def test_whoever_else_reached_the_database_first_takes_nobody_for_gone(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+    away_for_a_minute: Outage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sweep gets an answer while it is asked who lives."""
-    folders, clocks = [tmp_path / name for name in "ab"], (FakeClock(), FakeClock())
-    for folder in folders:
-        folder.mkdir()
-    async with (
-        member(folders[0], store, LIMITS, clocks[0]) as first,
-        member(folders[1], store, LIMITS, clocks[1]) as second,
-        foreign_worker(second.http, second.url) as worker,
-    ):
-        await worker.register("TASK")
-        here = first.parts.neighbours
-        assert here is not None
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not first.parts.seats.elsewhere:
-                clocks[1].advance(0.1)  # it announces the worker now
-                await here.prepare()
-        await executed(store, "UPDATE coordinators SET seen_at = seen_at - interval '60 seconds'")
-        clocks[0].advance(60)
-        ask = here.cluster.neighbours
+    first, _, worker = away_for_a_minute
+    here = first.parts.neighbours
+    assert here is not None
+    ask = here.cluster.neighbours
 
-        async def asked(known: Mapping[str, int], silent_seconds: float) -> list[Neighbour]:
-            found = await ask(known, silent_seconds)
-            await first.parts.sweep.once()
-            return found
+    async def asked(known: Mapping[str, int], silent_seconds: float) -> list[Neighbour]:
+        found = await ask(known, silent_seconds)
+        await first.parts.sweep.once()
+        return found
 
-        monkeypatch.setattr(here.cluster, "neighbours", asked)
-        await here.prepare()
-        assert [each.key for each in first.parts.seats.elsewhere] == [worker.pubkey]
+    monkeypatch.setattr(here.cluster, "neighbours", asked)
+    await here.prepare()
+    assert [each.key for each in first.parts.seats.elsewhere] == [worker]
+
+
+async def test_a_bell_counts_also_when_it_is_time_to_look_anyway(
+    both: Pair, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = both
+    here, users = first.parts.neighbours, first.parts.coordinator.users
+    assert here is not None
+    read = asyncio.Event()
+    prepare = users.prepare
+
+    async def reads() -> None:
+        await prepare()
+        read.set()
+
+    monkeypatch.setattr(users, "prepare", reads)
+    here._heard(Bell.TRUST)
+    clock.advance(6)  # users are read by themselves after 30 s, which this does not reach
+    await asyncio.wait_for(read.wait(), PATIENCE_SECONDS)
 
 
 async def test_a_clock_that_is_set_back_stops_no_sign_of_life(
