@@ -72,7 +72,8 @@ class Admission:
         incumbent = self._seats.with_key(card.provider_pubkey)
         if incumbent is not None and incumbent.local:
             raise Invalid("provider_pubkey: this key belongs to the coordinator's own worker")
-        if local and any(each.key == seat.key and each.proven for each in self._seats.elsewhere):
+        there = self._seats.elsewhere.with_key(seat.key).values()
+        if local and any(each.proven for each in there):
             raise Invalid(f"a worker at another coordinator works under its key {seat.key}")
         try:
             if incumbent is not None and incumbent.proven and not seat.proven:
